@@ -3,7 +3,6 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -79,7 +78,9 @@ func (d *Decoder) appendPacked(list []uint64, packed []byte) []uint64 {
 			count++
 		}
 	}
-	list = slices.Grow(list, count)
+	if list == nil && count > 0 { // later parts of a list grow it in larger steps
+		list = make([]uint64, 0, count)
+	}
 	for len(packed) > 0 {
 		v, n := protowire.ConsumeVarint(packed)
 		if n < 0 {
