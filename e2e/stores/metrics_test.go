@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -170,8 +171,65 @@ service:
 	}
 }
 
+// TestPrometheus_ReceivesOTLP sends the metrics of an agent's table to Prometheus' own receiver. They have the names
+// and values that scrapes give them.
+func TestPrometheus_ReceivesOTLP(t *testing.T) {
+	if os.Getenv("ORB8_E2E_STORES") == "" {
+		t.Skip("it builds Prometheus: make test-stores")
+	}
+	n := newNode("n1")
+	for range 10 {
+		n.feed(t)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics.NewCollector(n.table, agentStatus, nil))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// With suffixes, DCGM_FI_DEV_ECC_SBE_VOL_TOTAL would end with _total.
+	p := StartPrometheus(t, root, "otlp: {promote_resource_attributes: [k8s.node.name], "+
+		"translation_strategy: UnderscoreEscapingWithoutSuffixes}\n", "--web.enable-otlp-receiver")
+	exportMetrics(t, p.url+"/api/v1/otlp", exportconfig.ProtocolHTTP, still(families), func() bool {
+		return p.Sum(t, "count(orb8_network_sent_bytes_total)") > 0
+	})
+	for _, f := range families {
+		want := 0.
+		expr := f.GetName() + `{job="orb8-agent",instance="n1",k8s_node_name="n1"}`
+		if f.GetType() == dto.MetricType_HISTOGRAM {
+			expr = "histogram_count(" + expr + ")"
+		}
+		for _, m := range f.GetMetric() {
+			want += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+		if got := p.Sum(t, "sum("+expr+")"); math.Abs(got-want) > 1e-9*math.Abs(want) {
+			t.Errorf("%s is %v, want %v", f.GetName(), got, want)
+		}
+	}
+}
+
 // check exports metrics, and compares what arrives.
 func (s *sink) check(t *testing.T, endpoint, protocol string, from export.Gatherer, want map[string]float64) {
+	t.Helper()
+	exportMetrics(t, endpoint, protocol, from, func() bool { return s.has(len(want)) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.wrong) > 0 {
+		t.Errorf("%q", s.wrong)
+	}
+	if !maps.Equal(s.values, want) {
+		t.Errorf("%d series have arrived, of %d:\n%v\nwant\n%v", len(s.values), len(want), s.values, want)
+	}
+	for name, value := range map[string]string{"service.name": "orb8-agent", "service.instance.id": "n1",
+		"service.version": "v1", "k8s.node.name": "n1", "k8s.cluster.name": "prod"} {
+		if s.resource[name] != value {
+			t.Errorf("%s is %q, want %q", name, s.resource[name], value)
+		}
+	}
+}
+
+// exportMetrics runs an exporter of metrics until they have arrived.
+func exportMetrics(t *testing.T, endpoint, protocol string, from export.Gatherer, arrived func() bool) {
 	t.Helper()
 	config := &exportconfig.Config{Endpoint: endpoint, Protocol: protocol,
 		Signals: []string{exportconfig.SignalMetrics}, Resource: map[string]string{"k8s.cluster.name": "prod"}}
@@ -187,26 +245,12 @@ func (s *sink) check(t *testing.T, endpoint, protocol string, from export.Gather
 	defer cancel()
 	var running sync.WaitGroup
 	running.Go(func() { e.Run(ctx) })
-	for tick := time.NewTicker(50 * time.Millisecond); !s.has(len(want)) && ctx.Err() == nil; <-tick.C {
+	for tick := time.NewTicker(50 * time.Millisecond); !arrived() && ctx.Err() == nil; <-tick.C {
 	}
 	cancel()
 	running.Wait()
 	if points := e.Status().Points; points.Lost != 0 || points.Sent != points.Queued || points.Sent == 0 {
 		t.Errorf("%+v", points)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.wrong) > 0 {
-		t.Errorf("%q", s.wrong)
-	}
-	if !maps.Equal(s.values, want) {
-		t.Errorf("%d series have arrived, of %d:\n%v\nwant\n%v", len(s.values), len(want), s.values, want)
-	}
-	for name, value := range map[string]string{"service.name": "orb8-agent", "service.instance.id": "n1",
-		"service.version": "v1", "k8s.node.name": "n1", "k8s.cluster.name": "prod"} {
-		if s.resource[name] != value {
-			t.Errorf("%s is %q, want %q", name, s.resource[name], value)
-		}
 	}
 }
 

@@ -20,16 +20,17 @@ import (
 // PrometheusServer is a running Prometheus.
 type PrometheusServer struct{ url string }
 
-// StartPrometheus builds Prometheus and runs it on this host until the test ends. root is the root of this repository.
-func StartPrometheus(t testing.TB, root, config string) *PrometheusServer {
+// StartPrometheus builds Prometheus and runs it on this host until the test ends. root is the root of this
+// repository, more are further arguments.
+func StartPrometheus(t testing.TB, root, config string, more ...string) *PrometheusServer {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "prometheus.yml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := FreeAddress(t, loopback)
-	Prometheus.Start(t, root, "--config.file="+path, "--storage.tsdb.path="+t.TempDir(),
-		"--web.listen-address="+address, "--log.level=warn")
+	Prometheus.Start(t, root, append(more, "--config.file="+path, "--storage.tsdb.path="+t.TempDir(),
+		"--web.listen-address="+address, "--log.level=warn")...)
 	p := &PrometheusServer{"http://" + address}
 	p.Await(t, "its answer", func(ctx context.Context) bool {
 		_, err := p.Query(ctx, "1")
