@@ -17,7 +17,7 @@
 // # Order
 //
 // Events leave in the order of their times: an event waits until every node has promised to send nothing older, but at
-// most MaxDelay. A node that is silent for MaxDelay is not waited for.
+// most MaxDelay. A node that is silent for MaxDelay, or that far behind most nodes, is not waited for.
 package collect
 
 import (

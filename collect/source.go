@@ -172,14 +172,14 @@ func (s *Source) accept(b *Batch) bool {
 }
 
 // promised returns the time before which no node will send an event. Nodes that have been silent for MaxDelay do not
-// count.
+// count, nor those that are further than that behind most: their events are out of order however long others wait.
 func (c *Collector) promised(now time.Time) uint64 {
 	if c.o.Recorded {
 		return math.MaxUint64
 	}
 	least := uint64(math.MaxUint64)
 	for _, s := range c.sources {
-		if s.open && now.Sub(s.heard) < c.o.MaxDelay {
+		if s.open && now.Sub(s.heard) < c.o.MaxDelay && s.watermark+uint64(c.o.MaxDelay) >= c.typical {
 			least = min(least, s.watermark)
 		}
 	}

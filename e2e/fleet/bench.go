@@ -226,6 +226,7 @@ func printTable(out io.Writer, p *plan, o *options, results []*result) error {
 		{"… states missing; repeated; not joined", func(r *result) string {
 			return fmt.Sprintf("%d; %d; %d", r.report.missing, r.report.repeated, r.report.unjoined)
 		}},
+		{"… first states in the event of the second", func(r *result) string { return fmt.Sprint(r.report.folded) }},
 		{"… out of order; by at most", func(r *result) string {
 			return fmt.Sprintf("%d; %v", r.report.disordered, r.report.disorder.Round(time.Millisecond))
 		}},

@@ -48,8 +48,10 @@ type expected struct {
 // report is what a viewer has found in a stream.
 type report struct {
 	events, strict uint64
-	// missing states, and events that repeat one; events of the visible flows' last states without both ends.
-	missing, repeated, unjoined uint64
+	// missing states, and events that repeat one; events of the visible flows' last states without both ends. A first
+	// state is not missing but folded where the first event has the second one, half a second later: a flow has one
+	// event a second.
+	missing, folded, repeated, unjoined uint64
 	// disordered events are older than the one before, disorder is by how much at most.
 	disordered uint64
 	disorder   time.Duration
@@ -212,6 +214,8 @@ func (v *viewer) checkState(s *seen, ev *event.Event, connection int64) {
 	case step < 0 || !news:
 		v.report.repeated++
 		v.wrong("%d states back: %v", -step, ev)
+	case step == 2 && newest%life == 1:
+		v.report.folded++
 	case step > 1:
 		v.report.missing += uint64(step - 1)
 		v.wrong("%d states are missing before %v", step-1, ev)
