@@ -42,6 +42,7 @@ func serve(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	listen, health := flags.String("listen", "", ""), flags.String("health", "", "")
 	agents := flags.String("agents", "", "")
+	flags.String("metrics", "", "") // this server has none
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

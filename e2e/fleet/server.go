@@ -37,7 +37,8 @@ func startServer(ctx context.Context, program, apiURL, memory string) (*server, 
 			return nil, err
 		}
 	}
-	s.cmd = exec.Command(program, "--listen", s.address, "--health", s.health, "--agents", agentService)
+	s.cmd = exec.Command(program, "--listen", s.address, "--health", s.health, "--agents", agentService,
+		"--metrics", "")
 	s.cmd.Env = append(os.Environ(), "ORB8_NAMESPACE="+install, "GOMEMLIMIT="+memory, "ORB8_BENCH_API="+apiURL,
 		"ORB8_BENCH_PROFILE="+s.profile)
 	s.cmd.Stderr = &s.log
