@@ -126,7 +126,7 @@ test: install-deps
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
 	@hack/test.sh --rerun -race -parallel 8 -timeout 30m \
 		$$($(GO) list ./... | sed 's|^$(MODULE)|.|' | grep -vE '^./(bpf|e2e)(/|$$)') \
-		./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/fleet/... ./e2e/kernels/...
+		./e2e/console/... ./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/fleet/... ./e2e/kernels/...
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
