@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/console"
 )
 
 // root is the repository.
@@ -73,5 +75,37 @@ func TestProbes_HaveTheirOwnTests(t *testing.T) {
 		if err == nil && !strings.Contains(tests, "func Fuzz") {
 			t.Errorf("%s has a decoder without a fuzz target (see docs/adding-a-probe.md)", folder)
 		}
+	}
+}
+
+// skipped is the number of blocks in the pages that TestDocs of e2e cannot execute. Each has a comment with the reason.
+const skipped = 4
+
+// TestPages_SkippedCommands reads the pages that TestDocs of e2e executes.
+func TestPages_SkippedCommands(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(root, "docs/tutorials/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	executed, left := 0, 0
+	for _, path := range append(pages, filepath.Join(root, "README.md")) {
+		page, err := console.Read(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, b := range page.Blocks {
+			if b.Skip == "" {
+				executed += len(b.Steps)
+				continue
+			}
+			left++
+			for _, s := range b.Steps {
+				t.Logf("note: %s:%d: not executed, %s: %s", path, b.Line, b.Skip, s.Command)
+			}
+		}
+	}
+	if left != skipped || executed == 0 {
+		t.Errorf("%d blocks are not executed, want %d; %d commands are", left, skipped, executed)
 	}
 }
