@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/kube"
@@ -56,6 +57,36 @@ func knownKinds() (names []string) {
 	}
 	return names
 }
+
+// TargetKinds returns the kinds that a target may have, each with its slash: "deploy/". Those of the past are fewer,
+// see ParseName.
+func TargetKinds(past bool) (kinds []string) {
+	for i := range workloads {
+		if w := &workloads[i]; !past || w.ownsPods() {
+			kinds = append(kinds, w.short+"/")
+		}
+	}
+	return append(kinds, "pod/")
+}
+
+// ownsPods reports whether events name the kind as the workload of pods.
+func (w *workload) ownsPods() bool { return w.kind != "service" && w.kind != "cronjob" }
+
+// TargetResource returns the resource of a target's kind as users write it before the slash.
+func TargetResource(kind string) (schema.GroupVersionResource, bool) {
+	kind = strings.ToLower(kind)
+	if isPod(kind) {
+		return corev1.SchemeGroupVersion.WithResource("pods"), true
+	}
+	w, ok := workloadKind(kind)
+	if !ok {
+		return schema.GroupVersionResource{}, false
+	}
+	return schema.GroupVersionResource{Group: w.group, Version: "v1", Resource: w.plural}, true
+}
+
+// isPod reports whether a target's kind, in lower case, is that of pods.
+func isPod(kind string) bool { return kind == "pod" || kind == "pods" || kind == "po" }
 
 func deploymentSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
@@ -141,11 +172,11 @@ func ParseName(target string) (workload, pod string, err error) {
 	if name == "" || strings.Contains(name, "/") || len(target) > maxTarget {
 		return "", "", &BadTargetError{Arg: target, Want: "POD or KIND/NAME"}
 	}
-	if kind == "pod" || kind == "pods" || kind == "po" {
+	if isPod(kind) {
 		return "", name, nil
 	}
 	w, ok := workloadKind(kind)
-	if !ok || w.kind == "service" || w.kind == "cronjob" {
+	if !ok || !w.ownsPods() {
 		return "", "", &BadTargetError{Arg: target, Want: "a pod's name, or deploy/, sts/, ds/, rs/, rc/ or job/NAME"}
 	}
 	if short, renamed := workloadNames[w.kind]; renamed {

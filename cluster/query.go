@@ -223,7 +223,7 @@ func (m *matcher) extend(add func()) {
 
 func (m *matcher) add(ctx context.Context, client kube.Interface, arg, kind, name string) error {
 	ns := m.query.Namespace
-	if kind == "pod" || kind == "pods" || kind == "po" {
+	if isPod(kind) {
 		_, err := client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
 		m.extend(func() { m.podNames = append(m.podNames, name) })
 		return m.lookupError(ctx, client, err, "pod", "pods", name)
