@@ -171,6 +171,11 @@ var rules = []rule{
 		why: "a session has a configuration: it knows no flags, and nothing of how events are shown",
 	},
 	{
+		folder: "plugin/complete",
+		own:    []string{"event", "collect", "cluster", "internal/delay", "internal/kube", "plugin/complete"},
+		why:    "completing words starts no session",
+	},
+	{
 		folder: "plugin/doctor",
 		own: []string{
 			"event",
