@@ -101,6 +101,7 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 		newReplayCommand(streams), newInstallCommand(streams), newUpgradeCommand(streams), newUninstallCommand(streams),
 		newStatusCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams),
 		newVersionCommand(streams))
+	addCompletions(root)
 	return root
 }
 

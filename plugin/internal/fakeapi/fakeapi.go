@@ -40,6 +40,7 @@ var kinds = map[string][]metav1.APIResource{
 		cluster("clusterroles", "ClusterRole"), cluster("clusterrolebindings", "ClusterRoleBinding"),
 		namespaced("roles", "Role"), namespaced("rolebindings", "RoleBinding"),
 	},
+	"node.k8s.io/v1":         {cluster("runtimeclasses", "RuntimeClass")},
 	"networking.k8s.io/v1":   {namespaced("networkpolicies", "NetworkPolicy")},
 	"policy/v1":              {namespaced("poddisruptionbudgets", "PodDisruptionBudget")},
 	"scheduling.k8s.io/v1":   {cluster("priorityclasses", "PriorityClass")},
