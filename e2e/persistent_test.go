@@ -53,6 +53,7 @@ func TestPersistentMode(t *testing.T) {
 	t.Run("since", func(t *testing.T) { since(t, e) })
 	t.Run("auto", func(t *testing.T) { autoMode(t, e) })
 	t.Run("viewers", func(t *testing.T) { viewers(t, e) })
+	t.Run("environments", func(t *testing.T) { environments(t, e) })
 	t.Run("service accounts", func(t *testing.T) { serviceAccounts(t, e) })
 	t.Run("revoked", func(t *testing.T) { revoked(t, e) })
 	t.Run("faults", func(t *testing.T) { faults(t, agents) })

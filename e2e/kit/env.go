@@ -34,6 +34,8 @@ type Env struct {
 	Root string
 	// Mode is the --mode of traces; empty: the default, which starts tracers since nothing is installed.
 	Mode string
+	// variables are those of Environ that the test's own environment lacks.
+	variables []string
 }
 
 // ModeCluster is the Mode of traces by installed agents.
@@ -43,6 +45,13 @@ const ModeCluster = "cluster"
 func (e *Env) InMode(mode string) *Env {
 	other := *e
 	other.Mode = mode
+	return &other
+}
+
+// WithVariables returns the same cluster with environment variables, NAME=VALUE, for users' shells.
+func (e *Env) WithVariables(variables ...string) *Env {
+	other := *e
+	other.variables = append(slices.Clone(e.variables), variables...)
 	return &other
 }
 
@@ -143,7 +152,7 @@ func (e *Env) User(t testing.TB, name string) string {
 
 // Environ returns the environment of a user's shell: PATH includes the plugin and kubectl, KUBECONFIG is set.
 func (e *Env) Environ(kubeconfig string) []string {
-	return append(os.Environ(), "PATH="+e.Path(), "KUBECONFIG="+kubeconfig)
+	return slices.Concat(os.Environ(), []string{"PATH=" + e.Path(), "KUBECONFIG=" + kubeconfig}, e.variables)
 }
 
 // Path returns a PATH that finds kubectl-orb8 in bin, then the cluster's kubectl, then the programs of the test's PATH.

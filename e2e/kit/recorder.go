@@ -30,6 +30,20 @@ type Recorder struct {
 // Recorder starts a recorder for a user's kubeconfig.
 func (e *Env) Recorder(t testing.TB, kubeconfig string) *Recorder {
 	t.Helper()
+	r := &Recorder{used: map[string]bool{}, Kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	proxy := reverseProxy(t, kubeconfig)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		r.record(request)
+		proxy.ServeHTTP(w, request)
+	}))
+	t.Cleanup(server.CloseClientConnections)
+	writeKubeconfig(t, r.Kubeconfig, &clientcmdapi.Cluster{Server: server.URL}, &clientcmdapi.AuthInfo{})
+	return r
+}
+
+// reverseProxy forwards requests, upgrades among them, to the API server as the user of a kubeconfig.
+func reverseProxy(t testing.TB, kubeconfig string) *httputil.ReverseProxy {
+	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -43,27 +57,24 @@ func (e *Env) Recorder(t testing.TB, kubeconfig string) *Recorder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Recorder{used: map[string]bool{}, Kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	proxy := &httputil.ReverseProxy{
+	return &httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(target) },
 		Transport:     transport,
 		FlushInterval: -1, // watches
 		ErrorLog:      log.New(io.Discard, "", 0),
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		r.record(request)
-		proxy.ServeHTTP(w, request)
-	}))
-	t.Cleanup(server.CloseClientConnections)
-	through := clientcmdapi.NewConfig()
-	through.Clusters["c"] = &clientcmdapi.Cluster{Server: server.URL}
-	through.AuthInfos["u"] = &clientcmdapi.AuthInfo{}
-	through.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
-	through.CurrentContext = "c"
-	if err := clientcmd.WriteToFile(*through, r.Kubeconfig); err != nil {
+}
+
+// writeKubeconfig writes a kubeconfig of one user of one cluster.
+func writeKubeconfig(t testing.TB, path string, cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo) {
+	t.Helper()
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"], config.AuthInfos["u"] = cluster, user
+	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	config.CurrentContext = "c"
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 // Used reports whether a request needed this right. If the API server streams lists, client-go watches without a list

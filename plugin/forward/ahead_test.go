@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,15 +21,15 @@ import (
 )
 
 // tunnel is an API server with nothing but port-forward over WebSockets, which sends back what it gets. It notes the
-// connections that it accepts, and the tokens of upgrades.
+// connections that it accepts, and the headers of upgrades.
 type tunnel struct {
 	*httptest.Server
-	mu     sync.Mutex
-	conns  map[net.Conn]http.ConnState
-	opened int
-	tokens []string
-	drops  int           // upgraded connections that are closed at once
-	closed chan struct{} // gets one for each connection that is closed before it was upgraded
+	mu      sync.Mutex
+	conns   map[net.Conn]http.ConnState
+	opened  int
+	headers []http.Header
+	drops   int           // upgraded connections that are closed at once
+	closed  chan struct{} // gets one for each connection that is closed before it was upgraded
 }
 
 func newTunnel(t *testing.T) (*tunnel, *Dialer) {
@@ -57,7 +56,7 @@ func newTunnel(t *testing.T) (*tunnel, *Dialer) {
 
 func (s *tunnel) upgrade(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.tokens = append(s.tokens, r.Header.Get("Authorization"))
+	s.headers = append(s.headers, r.Header)
 	s.drops--
 	drop := s.drops >= 0
 	s.mu.Unlock()
@@ -126,8 +125,29 @@ func TestDial_UsesTheWarmConnection(t *testing.T) {
 	if n := s.count(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
 	}
-	if got := strings.Join(s.tokens, ","); got != "Bearer secret,Bearer secret" {
-		t.Errorf("authorization %q", got)
+	for _, h := range s.headers {
+		if got := h.Get("Authorization"); got != "Bearer secret" {
+			t.Errorf("authorization %q", got)
+		}
+	}
+}
+
+func TestDial_Impersonates(t *testing.T) {
+	s, d := newTunnel(t)
+	d.config.Impersonate = rest.ImpersonationConfig{UserName: "alice", UID: "42", Groups: []string{"dev", "sre"},
+		Extra: map[string][]string{"reason": {"on call"}}}
+	d.Ahead("")
+	d.Ahead("web-0")
+	echo(t, d)
+	echo(t, d)
+	if len(s.headers) != 2 {
+		t.Fatalf("%d upgrades, want one ahead and one by Dial", len(s.headers))
+	}
+	for _, h := range s.headers {
+		if h.Get("Impersonate-User") != "alice" || h.Get("Impersonate-Uid") != "42" ||
+			len(h["Impersonate-Group"]) != 2 || h.Get("Impersonate-Extra-Reason") != "on call" {
+			t.Errorf("an upgrade with %v", h)
+		}
 	}
 }
 
