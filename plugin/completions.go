@@ -79,6 +79,7 @@ func flagCompletions(c *complete.Cluster) map[string]complete.Func {
 		"--context": one(c.Contexts), "--cluster": one(c.Clusters), "--user": one(c.Users),
 		"--kubeconfig": complete.Files, "--certificate-authority": complete.Files,
 		"--client-certificate": complete.Files, "--client-key": complete.Files, "--record": complete.Files,
+		"--dir": complete.Directories,
 
 		"--namespace": one(c.Namespaces), "--tracer-namespace": one(c.Namespaces),
 		"--orb8-namespace": one(c.Namespaces), "--node": one(c.Nodes), "--container": one(c.Containers),

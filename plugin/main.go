@@ -100,7 +100,7 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newQueryCommand(streams),
 		newReplayCommand(streams), newInstallCommand(streams), newUpgradeCommand(streams), newUninstallCommand(streams),
 		newStatusCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams),
-		newVersionCommand(streams))
+		newCompletionCommand(streams), newVersionCommand(streams))
 	addCompletions(root)
 	return root
 }

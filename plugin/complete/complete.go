@@ -100,14 +100,26 @@ func parent(cmd *cobra.Command) context.Context {
 	return context.Background()
 }
 
+// unescaped matches text that bash writes without a backslash.
+var unescaped = regexp.MustCompile(`^[A-Za-z0-9._:/@+=-]*$`)
+
 // matching returns the words that begin with a word and are not the same as one before, behind what stands before it.
+//
+// cobra's script for bash compares words that have descriptions with their characters escaped: "a,b" would never match.
+// Such words have no descriptions.
 func matching(all []string, before, word string) (words []string) {
 	seen := map[string]bool{}
+	described := unescaped.MatchString(before)
 	for _, w := range all {
-		if v := value(w); strings.HasPrefix(v, word) && !seen[v] {
-			seen[v] = true
-			words = append(words, before+w)
+		v := value(w)
+		if !strings.HasPrefix(v, word) || seen[v] {
+			continue
 		}
+		seen[v] = true
+		if !described {
+			w = v
+		}
+		words = append(words, before+w)
 	}
 	return words
 }
