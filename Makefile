@@ -187,6 +187,10 @@ test-krew: ## Install what release-snapshot has built by the real krew and kubec
 	@ORB8_RELEASE=$(CURDIR)/dist/release ORB8_KREW="$$(hack/krew.sh)" \
 		$(GO) test -count=1 -run '^TestKrew_' -v ./hack/release
 
+.PHONY: test-completion
+test-completion: ## Press Tab in real shells: bash, zsh and fish complete kubectl orb8 through the real kubectl
+	@ORB8_TEST_SHELLS=1 hack/test.sh -count=1 -run '^TestShells_' ./plugin
+
 ##
 .PHONY: gpu-check
 gpu-check: tracer ## Check the GPU probes on this machine's GPU (root; NVML_LIBRARY=, CUDA_LIBRARY=, PYTHON=)

@@ -27,6 +27,9 @@ procps                      sysctl
 util-linux                  nsenter
 jq                          jq
 tmux                        tmux
+bash-completion             /usr/share/bash-completion/bash_completion
+zsh                         zsh
+fish                        fish
 qemu-system-x86             qemu-system-x86_64
 qemu-system-arm             qemu-system-aarch64
 cpio                        cpio

@@ -43,6 +43,17 @@ func binaryName(goos string) string {
 	return "kubectl-orb8"
 }
 
+// completionName is the name of the file by which kubectl completes words of the plugin.
+func completionName(goos string) string {
+	if goos == "windows" {
+		return "kubectl_complete-orb8.cmd"
+	}
+	return "kubectl_complete-orb8"
+}
+
+// completionScripts is the directory of these files.
+const completionScripts = "plugin/complete/scripts"
+
 // writeArchives writes an archive of each binary, OS/ARCH=PATH, into a directory.
 func writeArchives(dir string, binaries []string) error {
 	if dir == "" || len(binaries) == 0 {
@@ -69,7 +80,12 @@ func writeArchives(dir string, binaries []string) error {
 		if goos == "windows" {
 			pack = zipFile
 		}
-		packed, err := pack(entry{binaryName(goos), 0o755, content}, entry{licence, 0o644, text})
+		script, err := os.ReadFile(filepath.Join(completionScripts, completionName(goos)))
+		if err != nil {
+			return err
+		}
+		packed, err := pack(entry{binaryName(goos), 0o755, content}, entry{completionName(goos), 0o755, script},
+			entry{licence, 0o644, text})
 		if err != nil {
 			return err
 		}

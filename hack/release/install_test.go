@@ -41,6 +41,14 @@ func TestKrew_InstallsTheRelease(t *testing.T) {
 		if want := k.version(t); !strings.Contains(version, want) || !strings.Contains(version, "@sha256:") {
 			t.Errorf("%q: want version %s, and the image by its digest", version, want)
 		}
+		script := filepath.Join(k.root, "bin", "kubectl_complete-orb8")
+		if out := k.run(t, kubectl, "orb8", "completion", "install"); out != script+" written\n" {
+			t.Error(out)
+		}
+		if out := k.run(t, kubectl, "__complete", "orb8", "tr"); !strings.HasPrefix(out, "trace\t") {
+			t.Errorf("kubectl completes %q", out)
+		}
+		k.run(t, kubectl, "orb8", "completion", "uninstall")
 		k.run(t, kubectl, "krew", "uninstall", "orb8")
 		if _, err := os.Stat(filepath.Join(k.root, "bin", "kubectl-orb8")); !os.IsNotExist(err) {
 			t.Errorf("after uninstall: %v", err)

@@ -4,7 +4,7 @@
 //	release image -ref NAME:TAG -o FILE ARCH=DIRECTORY/ENTRYPOINT...
 //	                            an OCI archive of all platforms; prints its digest
 //	release archives -o DIR OS/ARCH=BINARY...
-//	                            archives of the plugin, with its licence
+//	                            archives of the plugin, with its licence and completion
 //	release krew -version V -template FILE -o FILE DIR
 //	                            krew's manifest of the archives in a directory
 //	release checksums DIR       checksums.txt of a directory's files

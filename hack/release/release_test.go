@@ -71,7 +71,7 @@ func gunzip(t *testing.T, content []byte) io.Reader {
 	return r
 }
 
-func TestArchives_HoldBinaryAndLicence(t *testing.T) {
+func TestArchives_HoldAllFiles(t *testing.T) {
 	t.Chdir("../..")
 	dir := t.TempDir()
 	linux, windows := place(t, dir, "in/linux", "elf"), place(t, dir, "in/windows", "pe")
@@ -83,7 +83,8 @@ func TestArchives_HoldBinaryAndLicence(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := untar(t, gunzip(t, readFile(t, filepath.Join(out, "kubectl-orb8_linux_arm64.tar.gz"))))
-	if files["kubectl-orb8"] != "elf" || !strings.Contains(files["LICENSE"], "Apache License") || len(files) != 2 {
+	if files["kubectl-orb8"] != "elf" || !strings.Contains(files["LICENSE"], "Apache License") ||
+		!strings.HasPrefix(files["kubectl_complete-orb8"], "#!/bin/sh\n") || len(files) != 3 {
 		t.Errorf("%q", slices.Collect(maps.Keys(files)))
 	}
 	z, err := zip.OpenReader(filepath.Join(out, "kubectl-orb8_windows_amd64.zip"))
@@ -91,7 +92,8 @@ func TestArchives_HoldBinaryAndLicence(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = z.Close() }()
-	if len(z.File) != 2 || z.File[0].Name != "kubectl-orb8.exe" || z.File[1].Name != "LICENSE" {
+	if len(z.File) != 3 || z.File[0].Name != "kubectl-orb8.exe" || z.File[1].Name != "kubectl_complete-orb8.cmd" ||
+		z.File[2].Name != "LICENSE" {
 		t.Errorf("%v", z.File)
 	}
 	if err := run([]string{"checksums", out}); err != nil {

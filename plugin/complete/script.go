@@ -136,7 +136,7 @@ func Write(out io.Writer, shell string) error {
 	}
 	// zsh reads the first line of a script to learn what it completes.
 	first, rest, _ := strings.Cut(script.String(), "\n")
-	_, err = fmt.Fprintf(out, "%s\n# It completes the program %s. For kubectl orb8, see kubectl orb8 completion --help.\n"+
-		"%s", first, program, rest)
+	_, err = fmt.Fprintf(out, "%s\n# It completes %s. For kubectl orb8, see kubectl orb8 completion --help.\n%s", first,
+		program, rest)
 	return err
 }
