@@ -66,7 +66,7 @@ The tracers are deleted afterwards. Each failure is shown with its fix. The exit
 			if output == "json" {
 				err = doctor.WriteJSON(streams.Out, findings)
 			} else {
-				err = doctor.WriteTable(streams.Out, findings, !noHeaders)
+				err = doctor.WriteTable(userTerminal().Writer(streams.Out), findings, !noHeaders)
 			}
 			if err != nil {
 				return err

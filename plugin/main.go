@@ -63,7 +63,7 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 		exit = &exitError{ExitError, err}
 	}
 	if exit.err != nil {
-		fmt.Fprintln(errOut, "error: "+oneLine(explain(exit.err)))
+		fmt.Fprintln(errOut, "error: "+userTerminal().Line(oneLine(explain(exit.err))))
 	}
 	return exit.code
 }
@@ -92,8 +92,9 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl orb8"},
 	}
 	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.ErrOut)
+	// Of the commands' own output, their help.
+	root.SetOut(userTerminal().Writer(streams.Out))
+	root.SetErr(userTerminal().Writer(streams.ErrOut))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})

@@ -50,7 +50,8 @@ func (o *outputOptions) compile(kinds []*event.Kind) (*filter.Filter, error) {
 
 func (o *outputOptions) open(kinds []*event.Kind, namespace string) (render.Printer, error) {
 	return render.New(render.Options{
-		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy,
-		Kinds: kinds, Namespace: namespace, Columns: o.columns, Keys: o.keys,
+		Out: o.streams.Out, Notices: userTerminal().Writer(o.streams.ErrOut), Output: o.output,
+		NoHeaders: o.noHeaders, SortBy: o.sortBy, Kinds: kinds, Namespace: namespace,
+		Columns: o.columns, Keys: o.keys, Terminal: userTerminal(),
 	})
 }

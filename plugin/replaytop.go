@@ -59,7 +59,7 @@ func (o *replayOptions) openTop(
 	}
 	v := &replayTop{intake: in, model: model.New(t, model.Options{Started: s.Started}), rows: rows}
 	v.newest.Store(s.Started.UnixNano())
-	if !onTerminal(o.streams) || o.output != "" {
+	if !hasScreen(o.streams) || o.output != "" {
 		own := o.outputOptions
 		own.sortBy, own.columns = "", rows.group.Columns
 		if v.printer, err = own.open([]*event.Kind{t.Row}, s.Namespace); err != nil {

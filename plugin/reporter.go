@@ -8,19 +8,23 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/plugin/terminal"
 )
 
 // reporter writes progress, notes and closing lines to stderr, a line at a time, from any goroutine.
 type reporter struct {
 	mu       sync.Mutex
 	out      io.Writer
+	terminal terminal.Terminal
 	reported map[string]bool
 	buf      []byte
 	// divert takes the lines while a screen is where they would go.
 	divert func(string)
 }
 
-func newReporter(out io.Writer) *reporter { return &reporter{out: out, reported: map[string]bool{}} }
+func newReporter(out io.Writer) *reporter {
+	return &reporter{out: out, terminal: userTerminal(), reported: map[string]bool{}}
+}
 
 // maxNotes is how many lines wait for a screen to show them.
 const maxNotes = 64
@@ -83,7 +87,7 @@ func (r *reporter) write(s string) {
 		r.divert(s)
 		return
 	}
-	r.buf = append(safe.AppendText(r.buf[:0], strings.ReplaceAll(s, "\n", "; ")), '\n')
+	r.buf = append(safe.AppendText(r.buf[:0], r.terminal.Line(strings.ReplaceAll(s, "\n", "; "))), '\n')
 	// Who closed stderr does not want to know.
 	_, _ = r.out.Write(r.buf)
 }

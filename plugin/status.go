@@ -50,11 +50,11 @@ kinds that they record. The exit code is 3 where some agents or servers are not 
 				if output == "json" {
 					err = errors.Join(s.WriteJSON(streams.Out), writeAgentsJSON(streams.Out, states))
 				} else {
-					err = s.WriteTable(streams.Out, !noHeaders)
+					err = s.WriteTable(userTerminal().Writer(streams.Out), !noHeaders)
 				}
 				if err == nil && output == "" && len(states) > 0 {
 					fmt.Fprintln(streams.Out)
-					err = writeAgents(streams.Out, states, time.Now(), !noHeaders)
+					err = writeAgents(userTerminal().Writer(streams.Out), states, time.Now(), !noHeaders)
 				}
 				if err != nil {
 					return err

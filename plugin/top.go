@@ -222,7 +222,7 @@ func (o *topOptions) complete(t *model.Topic, changed func(flag string) bool) (*
 	if err != nil {
 		return nil, err
 	}
-	if c.count == 0 && (past || o.once || o.graph != "" || o.output != "" || !onTerminal(o.streams)) {
+	if c.count == 0 && (past || o.once || o.graph != "" || o.output != "" || !hasScreen(o.streams)) {
 		c.count = 1
 	}
 	if err := c.setWindow(o.window, changed("window")); err != nil {

@@ -17,11 +17,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+	"github.com/orb8-dev/kubectl-orb8/plugin/terminal"
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
 )
 
-// onTerminal reports whether input and output are terminals.
-func onTerminal(s genericiooptions.IOStreams) bool { return isTerminal(s.In) && isTerminal(s.Out) }
+// userTerminal is the terminal that the environment describes.
+func userTerminal() terminal.Terminal { return terminal.FromEnvironment(os.Getenv) }
+
+// hasScreen reports whether input and output are a terminal that can show a screen.
+func hasScreen(s genericiooptions.IOStreams) bool {
+	return isTerminal(s.In) && isTerminal(s.Out) && !userTerminal().Dumb
+}
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
@@ -71,6 +77,7 @@ func newTopScreen(c *topConfig, s engine, in intake) *topScreen {
 func (c *rowConfig) screen(source tui.Source) tui.Options {
 	return tui.Options{
 		Source: source, Topic: c.topic, Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending,
+		Terminal: userTerminal(),
 		Export: func(format string, rows []*event.Event) (string, error) {
 			return export(c.topic, format, rows, time.Now())
 		},

@@ -85,7 +85,7 @@ func (v *verdicts) Close() error {
 	for _, line := range v.unknown {
 		out = append(safe.AppendText(out, line), '\n')
 	}
-	_, err := v.config.out.Write(out)
+	_, err := userTerminal().Writer(v.config.out).Write(out)
 	return err
 }
 

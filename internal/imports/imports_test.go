@@ -135,6 +135,10 @@ var rules = []rule{
 		why: "the plugin is pure Go for every platform kubectl runs on",
 	},
 	{
+		folder: "plugin/terminal", never: remote, own: []string{"plugin/terminal"},
+		why: "the environment says what a terminal can show",
+	},
+	{
 		folder: "plugin/tui", never: remote,
 		why: "a screen takes events and columns",
 	},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/terminal"
 )
 
 // Printer writes events. Its methods may be called from one goroutine at a time.
@@ -61,6 +62,8 @@ type Options struct {
 	Keys []string
 	// Namespace is the namespace of the command: names in it are shown without it. Empty: names have their namespace.
 	Namespace string
+	// Terminal is what the terminal can show, for tables for people: "table" and "wide".
+	Terminal terminal.Terminal
 	// Location is the time zone of the table's time of day; nil: local.
 	Location *time.Location
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/plugin/terminal"
 )
 
 const (
@@ -23,7 +24,8 @@ type table struct {
 	kinds  []*event.Kind
 	groups []*group // by kind; kinds may share one
 	// exact: cells hold exact values instead of human units.
-	exact bool
+	exact    bool
+	terminal terminal.Terminal
 
 	scratch, text []byte
 	cells         []cell
@@ -63,8 +65,8 @@ func openWide(o *Options, out *flusher, _ string) (Printer, error) {
 // newTable makes a table of kinds with a group each.
 func newTable(o *Options, out *flusher, groups []*group, exact bool) Printer {
 	t := &table{
-		out: out, kinds: o.Kinds, groups: groups, exact: exact, view: event.View{Namespace: o.Namespace,
-			Location: o.Location},
+		out: out, kinds: o.Kinds, groups: groups, exact: exact, terminal: o.Terminal,
+		view: event.View{Namespace: o.Namespace, Location: o.Location},
 	}
 	for _, g := range groups {
 		g.header = !o.NoHeaders
@@ -134,11 +136,21 @@ func (t *table) Print(ev *event.Event) error {
 		for i := range g.fields {
 			t.scratch = t.appendCell(t.scratch[:0], g.fields[i].columns[kind], ev)
 			start := len(t.text)
-			t.text = safe.AppendBytes(t.text, t.scratch)
+			t.text = t.appendText(t.text)
 			t.cells = append(t.cells, cell{end: len(t.text), width: displayWidth(t.text[start:])})
 		}
 		return dst, len(t.text) + len(t.cells)
 	})
+}
+
+// appendText appends scratch as the terminal can show it.
+func (t *table) appendText(dst []byte) []byte {
+	start := len(dst)
+	dst = safe.AppendBytes(dst, t.scratch)
+	if !t.terminal.ASCII || t.exact {
+		return dst
+	}
+	return append(dst[:start], t.terminal.Columns(string(dst[start:]))...)
 }
 
 func (t *table) appendCell(dst []byte, c *event.Column, ev *event.Event) []byte {

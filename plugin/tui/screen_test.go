@@ -163,6 +163,28 @@ func TestScreen_MatchesGoldenHelpAndPickers(t *testing.T) {
 	}
 }
 
+// TestScreen_ShowsASCII shows every page where the locale is not UTF-8: with nothing but ASCII, and as wide as it is.
+func TestScreen_ShowsASCII(t *testing.T) {
+	for name, world := range map[string]func() *world{"network": networkWorld, "gpu": gpuWorld} {
+		d := drive(t, world(), 80, 24, func(o *Options) { o.Terminal.ASCII = true })
+		for _, key := range []string{"1", "2", "3", "4", "?"} {
+			d.keysIn(key)
+			picture := d.View().Content
+			for i, line := range strings.Split(picture, "\n") {
+				if at := strings.IndexFunc(line, func(r rune) bool { return r >= 0x80 }); at >= 0 {
+					t.Fatalf("%s %s: line %d has %q: %q", name, key, i, line[at:], line)
+				}
+				if n := ansi.StringWidth(line); n > 80 {
+					t.Errorf("%s %s: line %d has %d cells: %q", name, key, i, n, line)
+				}
+			}
+			if key == "1" || key == "4" {
+				golden(t, fmt.Sprintf("ascii-%s-%s", name, key), ansi.Strip(picture))
+			}
+		}
+	}
+}
+
 // fits fails where a picture is not exactly as high as the terminal, a line wider, or something in it that moves the
 // cursor.
 func fits(t testing.TB, d *driver, what string) {
@@ -214,8 +236,8 @@ func TestScreen_RecoversFromTooSmallTerminal(t *testing.T) {
 func TestScreen_ContainsHostileNames(t *testing.T) {
 	w := newWorld("network")
 	for i, name := range []string{
-		"\x1b[2Jgone", "a\nb\rc", "\u202eesrever", "\u200b\u200b", "😀😀😀👨‍👩‍👧", "\xff\xfe", strings.Repeat("長", 200),
-		"\x9b31m",
+		"\x1b[2Jgone", "a\nb\rc", "\u202eesrever", "\u200b\u200b", "😀😀😀👨‍👩‍👧", "\xff\xfe",
+		strings.Repeat("長", 200), "\x9b31m",
 	} {
 		w.talk(fmt.Sprint("id", i), name, "db", 100, 5)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+	"github.com/orb8-dev/kubectl-orb8/plugin/terminal"
 )
 
 // Source supplies the rows of the screen; *model.Model is one. Its methods are called from any goroutine.
@@ -42,6 +43,9 @@ type Options struct {
 	Export func(format string, rows []*event.Event) (string, error)
 	// Notes are the lines that trace prints to stderr.
 	Notes <-chan string
+
+	// Terminal is what the terminal can show.
+	Terminal terminal.Terminal
 
 	In  io.Reader
 	Out io.Writer

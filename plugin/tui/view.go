@@ -20,7 +20,7 @@ import (
 func (s *screen) small() bool { return s.width < minWidth || s.height < minHeight }
 
 func (s *screen) View() tea.View {
-	v := tea.NewView(strings.Join(s.lines(), "\n"))
+	v := tea.NewView(s.o.Terminal.Columns(strings.Join(s.lines(), "\n")))
 	v.AltScreen = true
 	v.MouseMode = tea.MouseModeCellMotion
 	v.WindowTitle = "kubectl orb8 top " + s.o.Topic.Name
