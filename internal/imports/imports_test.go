@@ -180,6 +180,10 @@ var rules = []rule{
 		why:    "completing words starts no session",
 	},
 	{
+		folder: "plugin/helptext", never: remote, own: []string{"plugin/helptext"},
+		why: "help is made of commands and their flags",
+	},
+	{
 		folder: "plugin/doctor",
 		own: []string{
 			"event",
