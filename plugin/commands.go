@@ -19,6 +19,8 @@ func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version, the protocol it speaks and the tracer image it starts", Args: noArgs,
+		Example: `  # The image that tracers run, for a mirror
+  kubectl orb8 version -o json | jq -r .tracerImage`,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version  string `json:"version"`
@@ -50,6 +52,8 @@ func newCleanupCommand(streams genericiooptions.IOStreams) *cobra.Command {
 ended sessions on nodes that are not ready or deleted would stay Terminating: they are deleted without a grace period,
 and listed. This needs the right to delete pods.
 cleanup is rarely necessary: a tracer and its Job end within seconds of the client.`,
+		Example: `  # Everywhere you may
+  kubectl orb8 cleanup -A`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, namespace, err := resolveCluster(flags)
 			if err != nil {

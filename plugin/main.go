@@ -103,6 +103,7 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 		newStatusCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams),
 		newCompletionCommand(streams), newVersionCommand(streams))
 	addCompletions(root)
+	groupHelp(root)
 	return root
 }
 

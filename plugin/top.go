@@ -167,6 +167,8 @@ func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Use: "top", Short: "Show what happens most, summed by pod, workload, peer, name or call",
 		Long: `Show what happens most, on a screen that is kept up to date. With --once or without a terminal, print a
 table. With --since, print a table of the past, which the agents of "kubectl orb8 install" have recorded.`,
+		Example: `  # Who uses the network most in a namespace
+  kubectl orb8 top network -n demo`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

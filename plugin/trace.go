@@ -162,6 +162,11 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Show events as they happen",
 		Long: "Show events as they happen. Several kinds, with commas between them, come from one tracer a node in " +
 			"one stream in the order of time.",
+		Example: `  # Who resolves what and connects to whom, in one stream
+  kubectl orb8 trace dns,tcp -n demo
+
+  # All of a pod's connections, programs and signals for a minute, kept in a file
+  kubectl orb8 trace tcp,exec,signals web-0 -n demo --duration 1m --record web-0.orb8`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -75,6 +75,8 @@ func (c *whyConfig) printing() verdictConfig {
 func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "why", Short: "Say what pods wait for, with the evidence", Args: noArgs,
+		Example: `  # Why the GPUs of a training job are idle
+  kubectl orb8 why gpu job/train -n ml`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	o := &whyOptions{traceOptions: traceOptions{
