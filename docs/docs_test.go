@@ -79,7 +79,7 @@ func TestProbes_HaveTheirOwnTests(t *testing.T) {
 }
 
 // skipped is the number of blocks in the pages that TestDocs of e2e cannot execute. Each has a comment with the reason.
-const skipped = 4
+const skipped = 8
 
 // TestPages_SkippedCommands reads the pages that TestDocs of e2e executes.
 func TestPages_SkippedCommands(t *testing.T) {

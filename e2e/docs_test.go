@@ -1,15 +1,10 @@
 package e2e
 
 import (
-	"bytes"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,8 +12,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// stepTimeout bounds a command of a page.
-const stepTimeout = 60 * time.Second
+// The pages of docs/tutorials that are not executed with the others.
+const (
+	shopPage       = "README.md"     // starts the application that all pages trace
+	persistentPage = "team-flows.md" // installs orb8: TestPersistentMode executes it
+)
 
 // TestDocs executes the commands of the README and the tutorials, and compares their output with what the pages show.
 // ORB8_UPDATE=1 writes the new output into the pages.
@@ -29,163 +27,189 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shop(t, e)
+	startShop(t, e)
 	for _, path := range append(pages, filepath.Join(e.Root, "README.md")) {
-		t.Run(filepath.Base(path), func(t *testing.T) {
+		name, err := filepath.Rel(e.Root, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if base := filepath.Base(path); base == persistentPage || name != base && base == shopPage {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			executePage(t, e, path)
 		})
 	}
 }
 
-// shop starts the application that the pages trace.
-func shop(t *testing.T, e *kit.Env) {
-	t.Helper()
-	c := &commands{env: e, home: t.TempDir()}
-	const remove = "kubectl delete namespace shop --ignore-not-found --wait=false"
-	t.Cleanup(func() { c.run(t, remove, nil) })
-	for _, command := range []string{
-		"kubectl create namespace shop --dry-run=client -o yaml | kubectl apply -f -",
-		"kubectl apply -n shop -f hack/demo.yaml",
-		"kubectl rollout status -n shop deployment/web deployment/shop --timeout 60s",
-	} {
-		if r := c.run(t, command, nil); r.code != 0 {
-			t.Fatalf("%s: exit code %d\n%s", command, r.code, r.output)
-		}
-	}
+// persistentDocs executes the tutorial that installs orb8, up to its last block, which removes it.
+func persistentDocs(t *testing.T, e *kit.Env) {
+	startShop(t, e)
+	executeBlocks(t, e, tutorial(e, persistentPage), func(blocks []*console.Block) []*console.Block {
+		return blocks[:len(blocks)-1]
+	})
 }
 
-// executePage executes the blocks of a page in their order.
+// uninstallDocs executes that last block.
+func uninstallDocs(t *testing.T, e *kit.Env) {
+	executeBlocks(t, e, tutorial(e, persistentPage), func(blocks []*console.Block) []*console.Block {
+		return blocks[len(blocks)-1:]
+	})
+}
+
+func tutorial(e *kit.Env, name string) string {
+	return filepath.Join(e.Root, "docs", "tutorials", name)
+}
+
+// startShop executes the page that starts the application, and removes it at the end of the test.
+func startShop(t *testing.T, e *kit.Env) {
+	t.Helper()
+	home := t.TempDir()
+	remove := func() {
+		if s := e.Shell(t, home, "kubectl delete namespace shop --ignore-not-found"); s.Wait(t) != 0 {
+			t.Error(s.Output())
+		}
+	}
+	remove() // of a test that was killed
+	t.Cleanup(remove)
+	executePage(t, e, tutorial(e, shopPage))
+}
+
+// updatePages is true if new output is written into the pages.
+func updatePages() bool { return os.Getenv("ORB8_UPDATE") != "" }
+
+// executePage executes all blocks of a page.
 func executePage(t *testing.T, e *kit.Env, path string) {
+	t.Helper()
+	executeBlocks(t, e, path, func(blocks []*console.Block) []*console.Block { return blocks })
+}
+
+// executeBlocks executes blocks of a page in their order.
+func executeBlocks(t *testing.T, e *kit.Env, path string, choose func([]*console.Block) []*console.Block) {
+	t.Helper()
 	page, err := console.Read(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &commands{env: e, home: t.TempDir(), renewed: map[*console.Step][]string{}}
-	for _, b := range page.Blocks {
-		if b.Skip != "" {
-			continue
-		}
-		for _, s := range b.Steps {
-			c.step(t, b, s)
+	x := &execution{env: e, home: t.TempDir(), renewed: map[*console.Step][]string{}}
+	for _, b := range choose(page.Blocks) {
+		if b.Skip == "" {
+			x.execute(t, b)
 		}
 	}
-	if os.Getenv("ORB8_UPDATE") == "" {
+	if !updatePages() {
 		return
 	}
-	if err := os.WriteFile(path, []byte(page.Update(c.renewed)), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(page.Update(x.renewed)), 0o644); err != nil {
 		t.Error(err)
 	}
 }
 
-// commands executes the commands of a page as a reader with a shell in the root of the repository.
-type commands struct {
-	env     *kit.Env
-	home    string
+// streamTimeout bounds the wait for what a command prints before the reader interrupts it.
+const streamTimeout = 20 * time.Second
+
+func isStreaming(output string) bool { return strings.Contains(output, " streaming\n") }
+
+// execution executes the commands of a page as a reader with a shell in the root of the repository.
+type execution struct {
+	env  *kit.Env
+	home string
+	// beside are commands that run beside the next block.
+	beside []*running
+	// renewed is the output that the page shows from now on.
 	renewed map[*console.Step][]string
 }
 
-type result struct {
-	output string
-	code   int
-	took   time.Duration
+// execute executes a block. Its commands run one after another, unless it runs beside the next block.
+func (x *execution) execute(t *testing.T, b *console.Block) {
+	t.Helper()
+	for _, s := range b.Steps {
+		r := x.start(t, b, s)
+		if b.Beside {
+			r.shell.Await(streamTimeout, isStreaming)
+			x.beside = append(x.beside, r)
+			continue
+		}
+		x.finish(t, r)
+	}
+	if b.Beside {
+		return
+	}
+	for _, r := range x.beside {
+		x.finish(t, r)
+	}
+	x.beside = nil
 }
 
-// step executes a command and checks its exit code and output.
-func (c *commands) step(t *testing.T, b *console.Block, s *console.Step) {
+// running is a command that was started.
+type running struct {
+	block *console.Block
+	step  *console.Step
+	shell *kit.Shell
+	start time.Time
+}
+
+func (x *execution) start(t *testing.T, b *console.Block, s *console.Step) *running {
 	t.Helper()
-	var stop func(printed string) bool
+	return &running{block: b, step: s, shell: x.env.Shell(t, x.home, s.Command), start: time.Now()}
+}
+
+// finish interrupts a command where its reader does, and checks its exit code and output.
+func (x *execution) finish(t *testing.T, r *running) {
+	t.Helper()
+	s := r.step
+	interrupted := s.Interrupted
 	switch {
 	case s.Interrupted:
 		before := s.Output[:slices.Index(s.Output, "^C")]
-		stop = func(printed string) bool {
-			missing, _ := console.Compare(before, console.Cut(lines(printed), b.Columns))
+		r.shell.Await(streamTimeout, func(output string) bool {
+			missing, _ := console.Compare(before, r.printed(output))
 			return len(missing) == 0
+		})
+		if updatePages() {
+			time.Sleep(2 * time.Second) // what the page does not show yet comes, too
 		}
-	case !s.ShowsOutput:
-		// Without --duration the reader ends a trace.
-		stop = func(printed string) bool { return strings.Contains(printed, " streaming\n") }
+		r.shell.Interrupt()
+	case !s.ShowsOutput && r.shell.Await(streamTimeout, isStreaming):
+		interrupted = true // without --duration the reader ends a trace
+		r.shell.Interrupt()
 	}
-	r := c.run(t, s.Command, stop)
-	t.Logf("%.1f s: %s", r.took.Seconds(), s.Command)
-	shown := strings.Join(s.Output, "\n")
-	if failed := strings.HasPrefix(shown, "error: ") || strings.Contains(shown, "\nerror: "); failed != (r.code != 0) &&
-		!(r.code == 130 && stop != nil) {
-		t.Errorf("%s\nexit code %d\n%s", s.Command, r.code, r.output)
+	code := r.shell.Wait(t)
+	output := r.shell.Output()
+	t.Logf("%.1f s: %s", time.Since(r.start).Seconds(), s.Command)
+	fails := slices.ContainsFunc(s.Output, func(line string) bool { return strings.HasPrefix(line, "error: ") })
+	if fails != (code != 0) && (!interrupted || code != 130) {
+		t.Errorf("%s\nexit code %d\n%s", s.Command, code, output)
 	}
-	if !s.ShowsOutput {
-		return
-	}
-	printed := console.Cut(lines(r.output), b.Columns)
-	c.renewed[s] = console.Renew(s.Output, printed)
-	if missing, added := console.Compare(s.Output, printed); len(missing)+len(added) > 0 {
-		t.Errorf("%s\nthe page shows, and it does not print:\n\t%s\nit prints, and the page does not show:\n\t%s\n"+
-			"its output:\n%s", s.Command, strings.Join(missing, "\n\t"), strings.Join(added, "\n\t"),
-			strings.Join(printed, "\n"))
+	if s.ShowsOutput {
+		x.compare(t, r, output)
 	}
 }
 
-func lines(text string) []string {
-	if text == "" {
+// printed returns the lines of output, as the page shows them.
+func (r *running) printed(output string) []string {
+	if output == "" {
 		return nil
 	}
-	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	return console.Cut(strings.Split(strings.TrimSuffix(output, "\n"), "\n"), r.block.Columns)
 }
 
-// run executes a command. It is interrupted once its output satisfies stop.
-func (c *commands) run(t *testing.T, command string, stop func(printed string) bool) result {
+func (x *execution) compare(t *testing.T, r *running, output string) {
 	t.Helper()
-	cmd := exec.Command("bash", "-c", "set -o pipefail\n"+command)
-	cmd.Dir = c.env.Root
-	cmd.Env = append(c.env.Environ(c.env.Kubeconfig), "HOME="+c.home, "LC_ALL=C.UTF-8", "TZ=UTC")
-	// A group of its own gets the interrupt, like the foreground of a terminal.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var output buffer
-	output.grown = func(printed string) {
-		if stop != nil && stop(printed) {
-			stop = nil
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) // it may have ended
-		}
+	printed := r.printed(output)
+	missing, added := console.Compare(r.step.Output, printed)
+	x.renewed[r.step] = console.Renew(r.step.Output, printed)
+	partial := slices.Contains(r.step.Output, "…")
+	if updatePages() && (!partial || len(missing) == 0) {
+		return
 	}
-	cmd.Stdout, cmd.Stderr = &output, &output
-	cmd.WaitDelay = time.Second
-	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	if updatePages() {
+		x.renewed[r.step] = r.step.Output // a person has to choose lines
 	}
-	timeout := time.AfterFunc(stepTimeout, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) })
-	err := cmd.Wait()
-	if !timeout.Stop() {
-		t.Errorf("%s\nhas not ended after %s", command, stepTimeout)
+	if len(missing)+len(added) > 0 {
+		t.Errorf("line %d: %s\nthe page shows, and it does not print:\n\t%s\n"+
+			"it prints, and the page does not show:\n\t%s\nits output:\n%s", r.block.Line, r.step.Command,
+			strings.Join(missing, "\n\t"), strings.Join(added, "\n\t"), strings.Join(printed, "\n"))
 	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("%s: %v", command, err)
-	}
-	r := result{output: output.String(), code: cmd.ProcessState.ExitCode(), took: time.Since(start)}
-	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGINT {
-		r.code = 130
-	}
-	return r
-}
-
-// buffer holds a command's output, and reports it as it grows.
-type buffer struct {
-	mu    sync.Mutex
-	bytes bytes.Buffer
-	grown func(printed string)
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.bytes.Write(p)
-	b.grown(b.bytes.String())
-	return len(p), nil
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.bytes.String()
 }

@@ -36,6 +36,7 @@ import (
 func TestPersistentMode(t *testing.T) {
 	e := kit.NeedOwn(t)
 	before := e.Snapshot(t, true)
+	t.Run("tutorial", func(t *testing.T) { persistentDocs(t, e) })
 	install(t, e)
 	t.Run("status", func(t *testing.T) { status(t, e) })
 	agents := e.InMode(kit.ModeCluster)
@@ -59,7 +60,7 @@ func TestPersistentMode(t *testing.T) {
 	t.Run("faults", func(t *testing.T) { faults(t, agents) })
 	t.Run("upgrade", func(t *testing.T) { upgrade(t, agents) })
 	t.Run("strangers", func(t *testing.T) { strangers(t, e) })
-	run(t, e, e.Kubeconfig, 0, "uninstall")
+	t.Run("uninstall", func(t *testing.T) { uninstallDocs(t, e) })
 	run(t, e, e.Kubeconfig, 0, "uninstall") // it can be repeated
 	kit.AwaitNoProcess(t, "orb8-agent", kit.CleanupTime)
 	before.NothingLeft(t)

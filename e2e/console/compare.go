@@ -18,8 +18,10 @@ var shapes = []struct {
 	// Addresses, and the ports that a kernel gives to clients.
 	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){3}\b`), "IP"},
 	{regexp.MustCompile(`\bIP:(3[2-9]|[4-6]\d)\d{3}\b`), "IP:PORT"},
-	// Nodes of the test cluster; a pod may be on either.
+	// Nodes of the test cluster, and how many of them all are; a pod may be on either.
 	{regexp.MustCompile(`\b[a-z0-9]+-node\d\b`), "NODE"},
+	{regexp.MustCompile(`\b(1/1 node|2/2 nodes)\b`), "ALL nodes"},
+	{regexp.MustCompile(`\bfrom [12] nodes?\b`), "from ALL nodes"},
 	// Versions, and tags of images.
 	{regexp.MustCompile(`\bv\d+\.\d+\.\d+[\w.+-]*|(?:\b|:)[0-9a-f]{7,40}(-dirty)?\b`), "VERSION"},
 }
@@ -27,17 +29,19 @@ var shapes = []struct {
 // number is a quantity: an amount with or without a unit, a share, or two of them, used/limit; duration is a time.
 var (
 	number   = regexp.MustCompile(`^-?\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|W|%)?(/\d+(\.\d+)?(Ki|Mi|Gi|Ti|W)?)?$`)
-	duration = regexp.MustCompile(`^(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+$`)
+	duration = regexp.MustCompile(`^[+-]?(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+$`)
 )
 
 // punctuation is what may stand around a number in a sentence.
 const punctuation = "()[],;:."
 
-// progress is a line about a node that takes long to start; it depends on the machine.
-var progress = regexp.MustCompile(`^\S+: (starting the container|waiting for the scheduler|pulling image|scheduling: )`)
+// progress is a line about nodes or servers that take long to start; it depends on the machine.
+var progress = regexp.MustCompile(`^\S+: (creating the tracer's Job|starting the container|pulling image|scheduling)|` +
+	`^\S+: waiting for the |^\d+/\d+ nodes ready, .*: |^0/\d+ nodes ready, |^Waiting for deployment `)
 
 // shape returns a line without what differs from run to run: the width of columns, times, random ends of names,
-// addresses, versions and numbers. A number becomes N, a duration D. "n/a" and the numbers of nodes stay.
+// addresses, versions and numbers. A number becomes N, a duration D. "n/a" stays, and so does a number of nodes that is
+// not that of all.
 func shape(line string) string {
 	for _, s := range shapes {
 		line = s.pattern.ReplaceAllString(line, s.word)

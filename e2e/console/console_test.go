@@ -80,8 +80,10 @@ func TestParse_RefusesUnclearBlocks(t *testing.T) {
 
 func TestShape_ReplacesWhatVaries(t *testing.T) {
 	for line, want := range map[string]string{
-		"20 events from 2 nodes in 6.7s; nothing lost": "N events from 2 nodes in D; nothing lost",
-		"2/2 nodes streaming":                          "2/2 nodes streaming",
+		"20 events from 2 nodes in 6.7s; nothing lost": "N events from ALL nodes in D; nothing lost",
+		"1/1 node streaming":                           "ALL nodes streaming",
+		"1/2 nodes streaming; orb8-node1: kubelet":     "1/2 nodes streaming; NODE: kubelet",
+		"20 events from 1 of 2 nodes in 6.7s":          "N events from N of 2 nodes in D",
 		"17:26:58.715  web-57fdc49b4b-jxjnc  web 34µs": "TIME web-HASH web D",
 		"web:8080->web-57fdc49b4b-l94wr:8080  5.9Ki":   "web:8080->web-HASH:8080 N",
 		"<-10.244.1.7:49152  ->10.0.0.1:443":           "<-IP:PORT ->IP:443",
@@ -101,7 +103,8 @@ func TestCompare_FindsDifferences(t *testing.T) {
 	shown := []string{"SRC  SENT  RTT", "shop-7f8c478456-qn45r  400  34µs", "2/2 nodes streaming"}
 	for _, c := range []struct{ name, printed, missing, added string }{
 		{"equal", "2/2 nodes streaming|SRC   SENT  RTT|shop-57fdc49b4b-l94wr  1.2Ki  2.1ms", "", ""},
-		{"slow", "n1: starting the container (…)|2/2 nodes streaming|SRC SENT RTT|web-57fdc49b4b-l94wr 1 1s",
+		{"slow", "n1: starting the container|1/2 nodes ready, 1/2 servers ready: n2: starting|2/2 nodes streaming|" +
+			"SRC SENT RTT|web-57fdc49b4b-l94wr 1 1s",
 			"shop-HASH N D", "web-HASH N D"},
 		{"a column is gone", "2/2 nodes streaming|SRC  SENT|shop-57fdc49b4b-l94wr  400",
 			"SRC SENT RTT|shop-HASH N D", "SRC SENT|shop-HASH N"},
@@ -109,7 +112,7 @@ func TestCompare_FindsDifferences(t *testing.T) {
 			"web-HASH N D"},
 		{"unknown", "2/2 nodes streaming|SRC  SENT  RTT|shop-57fdc49b4b-l94wr  400  n/a", "shop-HASH N D",
 			"shop-HASH N n/a"},
-		{"fewer nodes", "1/2 nodes streaming|SRC  SENT  RTT|shop-57fdc49b4b-l94wr  400  3ms", "2/2 nodes streaming",
+		{"fewer nodes", "1/2 nodes streaming|SRC  SENT  RTT|shop-57fdc49b4b-l94wr  400  3ms", "ALL nodes streaming",
 			"1/2 nodes streaming"},
 	} {
 		missing, added := Compare(shown, strings.Split(c.printed, "|"))
@@ -144,9 +147,10 @@ func TestCut_KeepsColumns(t *testing.T) {
 		"TIME      SRC   DST           SENT",
 		"17:00:01  shop  web:8080->web  400",
 		"17:00:02  a-long-name  b  1.2Ki",
+		"17:00:03  shop  b",
 		"2 events from 2 nodes in 3s; nothing lost",
 	}, []string{"SENT", "SRC"})
-	want := []string{"2/2 nodes streaming", "SENT   SRC", "400    shop", "1.2Ki  a-long-name",
+	want := []string{"2/2 nodes streaming", "SENT   SRC", "400    shop", "1.2Ki  a-long-name", "       shop",
 		"2 events from 2 nodes in 3s; nothing lost"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))

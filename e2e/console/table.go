@@ -23,6 +23,9 @@ func Cut(lines, columns []string) []string {
 		if at := find(cells, columns); at != nil {
 			places, width = at, len(cells)
 		}
+		if len(cells) == width-1 {
+			cells = append(cells, "") // the last one is empty
+		}
 		if places == nil || len(cells) != width {
 			continue
 		}

@@ -22,6 +22,7 @@ func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		send   = flags.Uint64("send", 400, "bytes of a request")
 		recv   = flags.Uint64("recv", 6000, "bytes of its answer")
 		every  = flags.Duration("every", 200*time.Millisecond, "time between two rounds")
+		wait   = flags.Duration("timeout", 10*time.Second, "how long it waits for a connection")
 	)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -33,7 +34,9 @@ func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 		addr := addrs[0].Unmap()
 		if *tcp != 0 {
-			c, err := dial(ctx, netip.AddrPortFrom(addr, uint16(*tcp)).String())
+			waiting, cancel := context.WithTimeout(ctx, *wait)
+			c, err := dial(waiting, netip.AddrPortFrom(addr, uint16(*tcp)).String())
+			cancel()
 			if err != nil {
 				return err
 			}
