@@ -10,6 +10,9 @@ override VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || 
 endif
 MODULE := github.com/orb8-dev/kubectl-orb8
 GO ?= hack/go
+# The plugin is built for this machine's system, all else for Linux; GOOS= selects another one.
+HOSTOS := $(shell uname -s | sed -e s/Linux/linux/ -e s/Darwin/darwin/ -e 's/^M[IS].*/windows/')
+PLUGIN_OS := $(or $(GOOS),$(HOSTOS))
 GOOS ?= linux
 HOSTARCH := $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
 GOARCH ?= $(HOSTARCH)
@@ -54,6 +57,7 @@ help: ## List the targets
 
 ##
 .PHONY: build
+build: GOOS = $(PLUGIN_OS)
 build: ## Build the plugin into bin/
 	@mkdir -p $(BIN)
 	@$(GOBUILD) -o $(BIN)/ ./cmd/kubectl-orb8
@@ -123,10 +127,16 @@ test: install-deps
 	@hack/test-all.sh "$(MAKE)"
 
 .PHONY: test-unit
-test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
+ifeq ($(HOSTOS),linux)
+test-unit: ## Run the tests that need neither root nor a cluster, with the race detector; elsewhere the plugin's
 	@hack/test.sh --rerun -race -parallel 8 -timeout 30m \
 		$$($(GO) list ./... | sed 's|^$(MODULE)|.|' | grep -vE '^./(bpf|e2e)(/|$$)') \
 		./e2e/console/... ./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/fleet/... ./e2e/kernels/...
+else
+test-unit:
+	@echo "note: this is $(HOSTOS): the tests of the plugin's packages run; agents, servers and probes need Linux"
+	@$(GO) test -timeout 30m $$($(GO) list -deps ./cmd/kubectl-orb8 | grep '^$(MODULE)/')
+endif
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
@@ -221,6 +231,41 @@ cluster-up: install-deps ## Start the two-node cluster; the last line is its kub
 cluster-down: ## Stop it and leave nothing behind
 	@$(GO) run ./e2e/cluster down
 
+##
+.PHONY: magic
+magic: ## Build, test and install: here on Linux, in a virtual machine on macOS
+	@MAKE="$(MAKE)" hack/magic.sh
+
+.PHONY: magic-local
+magic-local: ## Build, test and install on this Linux machine
+	@MAKE="$(MAKE)" hack/magic.sh local
+
+.PHONY: watch
+watch: ## Rebuild, reload and restart a trace whenever a source changes (ARGS='trace network -A'; root)
+watch: install-deps
+	@hack/with-cluster.sh $(GO) run ./hack/watch $(or $(ARGS),trace network -A)
+
+.PHONY: dev
+dev: ## Start the virtual machine for development on macOS (Lima)
+	@hack/vm.sh start
+
+.PHONY: shell
+shell: ## Open a shell in it, in this folder
+	@hack/vm.sh shell
+
+.PHONY: status
+status: ## Show it
+	@hack/vm.sh status
+
+.PHONY: stop
+stop: ## Stop it
+	@hack/vm.sh stop
+
+.PHONY: test-dev
+test-dev: ## Validate its template
+	@hack/lima.sh
+
 .PHONY: clean
-clean: ## Remove build outputs
+clean: ## Remove build outputs, and the virtual machine
 	@rm -rf $(BIN) $(DIST)
+	@hack/vm.sh delete

@@ -8,11 +8,6 @@
 set -eu
 
 version=1.26.8
-case $(uname -m) in
-x86_64) arch=amd64 want=h1:ZOmGe1OnfREDMIdb1Qi4G9JSuDPBLGExZMQ4nis1RXM= ;;
-aarch64) arch=arm64 want=h1:sYL/O6MqS68ML0kjsQ36WoYIpJqkw60TxizWUYUKQMc= ;;
-*) echo "install-go: no Go for $(uname -m) here: install Go 1.26 by hand and put it on PATH" >&2; exit 1 ;;
-esac
 
 usable() {
 	[ -x "$1" ] || return 1
@@ -25,6 +20,12 @@ if found=$(command -v go) && usable "$found"; then
 	dirname "$found"
 	exit 0
 fi
+
+case $(uname -s)-$(uname -m) in
+Linux-x86_64) arch=amd64 want=h1:ZOmGe1OnfREDMIdb1Qi4G9JSuDPBLGExZMQ4nis1RXM= ;;
+Linux-aarch64) arch=arm64 want=h1:sYL/O6MqS68ML0kjsQ36WoYIpJqkw60TxizWUYUKQMc= ;;
+*) echo "install-go: no Go for $(uname -sm) here: install Go 1.21 or newer, and put it on PATH" >&2; exit 1 ;;
+esac
 
 cache=${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}
 dir=$cache/go-$version
