@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -25,6 +27,9 @@ const (
 // flagTitles are the groups of flags in the order of help.
 var flagTitles = []string{groupGrant, groupPolicy, groupSetup, groupExport, groupApply, groupWhat, groupWhen, groupHow,
 	groupWhere, groupGPU, groupKube}
+
+// FlagTitles returns the groups of flags in the order of help, for the manual pages.
+func FlagTitles() []string { return slices.Clone(flagTitles) }
 
 // flagGroups lists the flags of each group, as "FLAG", or "COMMAND --FLAG" where a command has another meaning.
 var flagGroups = map[string][]string{

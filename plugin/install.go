@@ -111,6 +111,8 @@ An installation of a newer version, or of one that is no release, is changed wit
 
 func (o *installOptions) bind(flags *pflag.FlagSet) {
 	o.kube.AddFlags(flags)
+	flags.Lookup("namespace").Usage = "Namespace of the installation (default: where it is, else " +
+		deploy.DefaultNamespace + ")"
 	defaults := deploy.Default("", version.Version(), version.Image())
 	flags.StringVar(&o.image, "image", "", "Image of agents and servers (default "+version.Image()+")")
 	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil,

@@ -80,6 +80,7 @@ kinds that they record. The exit code is 3 where some agents or servers are not 
 		},
 	}
 	kube.AddFlags(cmd.Flags())
+	cmd.Flags().Lookup("namespace").Usage = "Namespace of the installation (default: where it is)"
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Output format: json")
 	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "Print no header line")
 	return cmd

@@ -48,6 +48,7 @@ The namespace is deleted if install made it and it has no objects of others.`,
 		},
 	}
 	kube.AddFlags(cmd.Flags())
+	cmd.Flags().Lookup("namespace").Usage = "Namespace of the installation (default: where it is)"
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "Time until all objects must be gone")
 	return cmd
 }
