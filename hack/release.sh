@@ -39,7 +39,11 @@ for arch in amd64 arm64; do
 		hack/sbom.sh "bin/linux-$arch/$program" "$version" "$out/${program}_linux_$arch.cdx.json"
 	done
 done
-pack archives -o "$out" "${binaries[@]}"
+# The date is that of the commit: two builds have the same pages.
+man=dist/build/man
+rm -rf "$man"
+hack/go run ./hack/manpages -version "$version" -date "$(git log -1 --format=%cs)" -o "$man"
+pack archives -o "$out" -man "$man" "${binaries[@]}"
 pack krew -version "$version" -template krew/orb8.yaml.tmpl -o "$out/orb8.yaml" "$out"
 pack checksums "$out"
 cat "$out/checksums.txt"

@@ -54,12 +54,35 @@ func completionName(goos string) string {
 // completionScripts is the directory of these files.
 const completionScripts = "plugin/complete/scripts"
 
-// writeArchives writes an archive of each binary, OS/ARCH=PATH, into a directory.
-func writeArchives(dir string, binaries []string) error {
-	if dir == "" || len(binaries) == 0 {
-		return errors.New("archives: want -o and binaries")
+// readPages returns the manual pages of a directory, for an archive.
+func readPages(dir string) (pages []entry, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.1"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files { // sorted
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		pages = append(pages, entry{"man/man1/" + filepath.Base(file), 0o644, content})
+	}
+	if len(pages) == 0 {
+		return nil, fmt.Errorf("%s has no manual pages", dir)
+	}
+	return pages, nil
+}
+
+// writeArchives writes an archive of each binary, OS/ARCH=PATH, into a directory. man has the manual pages.
+func writeArchives(dir, man string, binaries []string) error {
+	if dir == "" || man == "" || len(binaries) == 0 {
+		return errors.New("archives: want -o, -man and binaries")
 	}
 	text, err := os.ReadFile(licence)
+	if err != nil {
+		return err
+	}
+	pages, err := readPages(man)
 	if err != nil {
 		return err
 	}
@@ -84,8 +107,12 @@ func writeArchives(dir string, binaries []string) error {
 		if err != nil {
 			return err
 		}
-		packed, err := pack(entry{binaryName(goos), 0o755, content}, entry{completionName(goos), 0o755, script},
-			entry{licence, 0o644, text})
+		files := []entry{{binaryName(goos), 0o755, content}, {completionName(goos), 0o755, script},
+			{licence, 0o644, text}}
+		if goos != "windows" { // which has no man
+			files = append(files, pages...)
+		}
+		packed, err := pack(files...)
 		if err != nil {
 			return err
 		}

@@ -3,8 +3,8 @@
 //
 //	release image -ref NAME:TAG -o FILE ARCH=DIRECTORY/ENTRYPOINT...
 //	                            an OCI archive of all platforms; prints its digest
-//	release archives -o DIR OS/ARCH=BINARY...
-//	                            archives of the plugin, with its licence and completion
+//	release archives -o DIR -man DIR OS/ARCH=BINARY...
+//	                            archives of the plugin, with its licence, completion and manual pages
 //	release krew -version V -template FILE -o FILE DIR
 //	                            krew's manifest of the archives in a directory
 //	release checksums DIR       checksums.txt of a directory's files
@@ -36,6 +36,7 @@ func run(args []string) error {
 	version := flags.String("version", "", "version, as v1.2.3")
 	ref := flags.String("ref", "", "reference of the image")
 	template := flags.String("template", "", "template of the manifest")
+	man := flags.String("man", "", "directory of the manual pages")
 	out := flags.String("o", "", "file or directory to write")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -44,7 +45,7 @@ func run(args []string) error {
 	case "image":
 		return writeImages(os.Stdout, *ref, *out, flags.Args())
 	case "archives":
-		return writeArchives(*out, flags.Args())
+		return writeArchives(*out, *man, flags.Args())
 	case "krew":
 		if flags.NArg() != 1 {
 			return errors.New("krew: want one directory")

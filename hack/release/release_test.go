@@ -79,12 +79,15 @@ func TestArchives_HoldAllFiles(t *testing.T) {
 	if err := os.Mkdir(out, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := run([]string{"archives", "-o", out, "linux/arm64=" + linux, "windows/amd64=" + windows}); err != nil {
+	place(t, dir, "man/kubectl-orb8.1", ".TH")
+	if err := run([]string{"archives", "-o", out, "-man", filepath.Join(dir, "man"), "linux/arm64=" + linux,
+		"windows/amd64=" + windows}); err != nil {
 		t.Fatal(err)
 	}
 	files := untar(t, gunzip(t, readFile(t, filepath.Join(out, "kubectl-orb8_linux_arm64.tar.gz"))))
 	if files["kubectl-orb8"] != "elf" || !strings.Contains(files["LICENSE"], "Apache License") ||
-		!strings.HasPrefix(files["kubectl_complete-orb8"], "#!/bin/sh\n") || len(files) != 3 {
+		!strings.HasPrefix(files["kubectl_complete-orb8"], "#!/bin/sh\n") ||
+		files["man/man1/kubectl-orb8.1"] != ".TH" || len(files) != 4 {
 		t.Errorf("%q", slices.Collect(maps.Keys(files)))
 	}
 	z, err := zip.OpenReader(filepath.Join(out, "kubectl-orb8_windows_amd64.zip"))
