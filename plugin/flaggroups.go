@@ -21,12 +21,13 @@ const (
 	groupSetup  = "What to install"
 	groupExport = "Metrics, export and older history"
 	groupApply  = "How to apply it"
+	groupFile   = "Where the file is"
 	groupKube   = "Cluster and user"
 )
 
 // flagTitles are the groups of flags in the order of help.
-var flagTitles = []string{groupGrant, groupPolicy, groupSetup, groupExport, groupApply, groupWhat, groupWhen, groupHow,
-	groupWhere, groupGPU, groupKube}
+var flagTitles = []string{groupGrant, groupPolicy, groupSetup, groupExport, groupApply, groupFile, groupWhat, groupWhen,
+	groupHow, groupWhere, groupGPU, groupKube}
 
 // FlagTitles returns the groups of flags in the order of help, for the manual pages.
 func FlagTitles() []string { return slices.Clone(flagTitles) }
@@ -50,7 +51,8 @@ var flagGroups = map[string][]string{
 	groupExport: {"metrics-auth", "service-monitor", "pod-monitor", "otlp-endpoint", "otlp-protocol", "otlp-insecure",
 		"otlp-signals", "otlp-metrics-interval", "otlp-kinds", "otlp-updates", "otlp-headers-secret", "otlp-ca-secret",
 		"otlp-client-secret", "history-url", "history-resource"},
-	groupApply: {"install --output", "dry-run", "timeout", "force", "force-conflicts", "dir"},
+	groupApply: {"install --output", "dry-run", "timeout", "force", "force-conflicts"},
+	groupFile:  {"dir"},
 	groupKube: {"kubeconfig", "context", "cluster", "user", "request-timeout", "server", "certificate-authority",
 		"tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression", "client-certificate",
 		"client-key", "token", "as", "as-uid", "as-group", "as-user-extra", "cache-dir"},
@@ -77,7 +79,11 @@ var flagValues = map[string][]string{
 	"CALL,...":       {"syscall"},
 	"PORT,...":       {"dns-port"},
 	"KEY=VALUE":      {"as-user-extra"},
-	"MODE":           {"mode"},
+	"MODE":           {"mode", "dry-run", "metrics-auth"},
+	"PROTOCOL":       {"otlp-protocol"},
+	"SIGNAL,...":     {"otlp-signals"},
+	"GROUP":          {"group"},
+	"TOPIC":          {"top", "why"},
 	"POLICY":         {"image-pull-policy"},
 	"QUANTITY":       {"history-memory"},
 	"VERSION":        {"oldest-kernel"},
@@ -113,6 +119,7 @@ func groupHelp(root *cobra.Command) {
 		if cmd.Parent() == root {
 			cmd.GroupID = commandGroups[cmd.Name()]
 		}
+		describeFields(cmd)
 		path := name(cmd)
 		if path == "upgrade" {
 			path = "install"

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -8,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/helptext"
 )
 
@@ -62,4 +65,80 @@ func TestHelp_FitsTheTerminal(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestHelp_FieldExamplesCompile(t *testing.T) {
+	for kind, example := range fieldExamples {
+		k := event.KindByName(kind)
+		if k == nil {
+			t.Errorf("there is no kind %q", kind)
+			continue
+		}
+		if _, err := filter.Compile(example.filter, []*event.Kind{k}); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if k.Column(example.field) == nil {
+			t.Errorf("%s has no field %q", kind, example.field)
+		}
+	}
+	for _, tr := range traceCommands {
+		if fieldExamples[tr.kind].filter == "" {
+			t.Errorf("trace %s: add an example to fieldExamples, in plugin/fieldhelp.go", tr.name)
+		}
+	}
+}
+
+// TestHelp_ExamplesParse parses each command of the examples, and compiles its filter.
+func TestHelp_ExamplesParse(t *testing.T) {
+	root := NewCommand(genericiooptions.NewTestIOStreamsDiscard())
+	parsed := 0
+	eachCommand(root, func(shown *cobra.Command) {
+		for _, words := range exampleCommands(shown.Example) {
+			parsed++
+			cmd, rest, err := NewCommand(genericiooptions.NewTestIOStreamsDiscard()).Find(words)
+			if err == nil {
+				err = cmd.ParseFlags(rest)
+			}
+			if err == nil {
+				err = cmd.ValidateArgs(cmd.Flags().Args())
+			}
+			if err == nil {
+				_, err = filter.Compile(flagValue(cmd, "filter"), eventKinds(cmd, cmd.Flags().Args()))
+			}
+			if err == nil && !cmd.Runnable() {
+				err = errors.New("it runs nothing")
+			}
+			if err != nil {
+				t.Errorf("%s: example %q: %v", shown.CommandPath(), words, err)
+			}
+		}
+	})
+	if parsed < 60 {
+		t.Errorf("%d examples, want 60 or more", parsed)
+	}
+}
+
+// exampleCommands returns the arguments of each kubectl orb8 in an example, without quotes.
+func exampleCommands(text string) (commands [][]string) {
+	for line := range strings.Lines(text) {
+		_, command, found := strings.Cut(line, "kubectl orb8 ")
+		if !found || strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
+		}
+		var words []string
+		for i, part := range strings.Split(command, "'") { // no example has a quote within quotes
+			if i%2 == 1 {
+				words = append(words, part)
+				continue
+			}
+			before, _, ends := strings.Cut(part, "|")
+			before, _, redirects := strings.Cut(before, ">")
+			words = append(words, strings.Fields(before)...)
+			if ends || redirects {
+				break
+			}
+		}
+		commands = append(commands, words)
+	}
+	return commands
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -23,19 +24,31 @@ import (
 type queryCommand struct {
 	name, kind, short string
 	aliases           []string
+	// example is a comment, and the flags of the command below it.
+	example [2]string
 }
 
 // queryCommands lists what the installed agents can record.
 var queryCommands = []queryCommand{
-	{"flows", "flow", "Show who talked to whom: each flow in its last state", []string{"network", "net", "flow"}},
-	{"tcp", "tcp", "Show what became of TCP connections", []string{"connections"}},
-	{"dns", "dns", "Show DNS queries with their answers", nil},
-	{"drops", "drop", "Show packets that the kernel dropped", []string{"drop"}},
-	{"resources", "resources", "Show what containers used and waited for", []string{"resource"}},
-	{"gpus", "gpu", "Show what GPUs did, and for whom", []string{"gpu"}},
-	{"execs", "exec", "Show programs that processes began, and how they ended", []string{"exec"}},
-	{"signals", "signal", "Show who sent which signal to whom", []string{"signal"}},
-	{"syscalls", "syscall", "Show system calls", []string{"syscall"}},
+	{"flows", "flow", "Show who talked to whom: each flow in its last state", []string{"network", "net", "flow"},
+		[2]string{"Who sent most to the database in an hour", `deploy/db -n demo --since 1h --sort-by=-bytesReceived`}},
+	{"tcp", "tcp", "Show what became of TCP connections", []string{"connections"},
+		[2]string{"Connections that were refused between two times",
+			`-n demo --since 2026-11-30T08:00:00Z --until 2026-11-30T08:10:00Z --filter 'outcome == "refused"'`}},
+	{"dns", "dns", "Show DNS queries with their answers", nil,
+		[2]string{"Names that did not resolve", `-n demo --since 30m --filter 'rcode == "NXDOMAIN"'`}},
+	{"drops", "drop", "Show packets that the kernel dropped", []string{"drop"},
+		[2]string{"What a firewall or a NetworkPolicy dropped", `-n demo --since 1h --filter 'cause == "policy"'`}},
+	{"resources", "resources", "Show what containers used and waited for", []string{"resource"},
+		[2]string{"When a pod came near its memory limit", `web-0 -n demo --since 1h --filter 'memory.percent > 90'`}},
+	{"gpus", "gpu", "Show what GPUs did, and for whom", []string{"gpu"},
+		[2]string{"Errors of GPUs in a day", `-A --since 24h --filter 'type == "xid"'`}},
+	{"execs", "exec", "Show programs that processes began, and how they ended", []string{"exec"},
+		[2]string{"What the kernel killed for want of memory", `-n demo --filter 'outcome == "oom-killed"'`}},
+	{"signals", "signal", "Show who sent which signal to whom", []string{"signal"},
+		[2]string{"Who killed a pod's processes", `web-0 -n demo --filter 'signal == "SIGKILL"'`}},
+	{"syscalls", "syscall", "Show system calls", []string{"syscall"},
+		[2]string{"The slowest calls of a pod", `web-0 -n demo --since 5m --sort-by=-durationNanos`}},
 }
 
 // queryOptions are the flags of query, as the user gave them.
@@ -88,7 +101,8 @@ lost.`,
 		o := &queryOptions{outputOptions: outputOptions{streams: streams}, kube: newKubeFlags()}
 		sub := &cobra.Command{
 			Use: q.name + " [POD | KIND/NAME ...]", Short: q.short, Aliases: q.aliases,
-			Example: "  # The newest 100 of a namespace\n  kubectl orb8 query " + q.name + " -n demo --last 100",
+			Example: fmt.Sprintf("  # The newest 100 of a namespace\n  kubectl orb8 query %s -n demo --last 100\n\n"+
+				"  # %s\n  kubectl orb8 query %[1]s %[3]s", q.name, q.example[0], q.example[1]),
 			RunE: func(cmd *cobra.Command, names []string) error {
 				o.names = names
 				c, err := o.complete(q.kind, time.Now())

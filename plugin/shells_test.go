@@ -33,7 +33,7 @@ func TestShells_Complete(t *testing.T) {
 	for shell, start := range map[string]struct{ arguments, setup string }{
 		"bash": {"--norc --noprofile", ". /usr/share/bash-completion/bash_completion; " +
 			". <(kubectl completion bash); . <(kubectl-orb8 completion bash)"},
-		"zsh": {"-f", "autoload -U compinit; compinit -D; . <(kubectl completion zsh); " +
+		"zsh": {"-f", "autoload -U compinit; compinit -u -D; . <(kubectl completion zsh); " +
 			". <(kubectl-orb8 completion zsh)"},
 		"fish": {"--no-config", "kubectl completion fish | source; kubectl-orb8 completion fish | source"},
 	} {

@@ -45,7 +45,7 @@ func (o *whyOptions) bind(flags *pflag.FlagSet) {
 		"first); not in the default output"
 	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl " +
 		"orb8 replay"
-	flags.Lookup("interval").Usage = "Time between two looks"
+	flags.Lookup("interval").Usage = "Time between two readings of GPUs, resources and flows"
 	// --window replaces --duration.
 	_ = flags.MarkHidden("duration")
 }

@@ -207,7 +207,11 @@ func Describe(f *pflag.Flag) (name, description string) {
 	description = f.Usage
 	unset := slices.Contains([]string{"", "0", "0s", "false", "[]"}, f.DefValue)
 	if !unset && !strings.Contains(description, "default") {
-		description += " (default " + strings.Trim(f.DefValue, "[]") + ")"
+		value := strings.Trim(f.DefValue, "[]")
+		if f.Value.Type() == "duration" && strings.HasSuffix(value, "m0s") {
+			value = strings.TrimSuffix(value, "0s")
+		}
+		description += " (default " + value + ")"
 	}
 	return name, description
 }
