@@ -228,12 +228,12 @@ cluster-up: install-deps ## Start the two-node cluster; the last line is its kub
 	@$(GO) run ./e2e/cluster up
 
 .PHONY: cluster-down
-cluster-down: ## Stop it and leave nothing behind
+cluster-down: ## Stop the cluster and leave nothing behind
 	@$(GO) run ./e2e/cluster down
 
 ##
 .PHONY: magic
-magic: ## Build, test and install: here on Linux, in a virtual machine on macOS
+magic: ## Build, test and install: on this machine if it is Linux, in a virtual machine on macOS
 	@MAKE="$(MAKE)" hack/magic.sh
 
 .PHONY: magic-local
@@ -250,19 +250,19 @@ dev: ## Start the virtual machine for development on macOS (Lima)
 	@hack/vm.sh start
 
 .PHONY: shell
-shell: ## Open a shell in it, in this folder
+shell: ## Open a shell in the virtual machine, in this folder
 	@hack/vm.sh shell
 
 .PHONY: status
-status: ## Show it
+status: ## Show the virtual machine
 	@hack/vm.sh status
 
 .PHONY: stop
-stop: ## Stop it
+stop: ## Stop the virtual machine
 	@hack/vm.sh stop
 
 .PHONY: test-dev
-test-dev: ## Validate its template
+test-dev: ## Validate the template of the virtual machine
 	@hack/lima.sh
 
 .PHONY: clean

@@ -9,11 +9,12 @@ cd "$(dirname "$0")/.."
 make=${MAKE:-make}
 
 case ${1-}$(uname -s) in
-local*)
+Linux | localLinux)
 	"$make" install-deps build images test-unit
 	;;
-Linux)
-	"$make" install-deps build images test-unit
+local*)
+	echo "magic: orb8's images are built on Linux, and this is $(uname -s): use make magic" >&2
+	exit 1
 	;;
 Darwin)
 	hack/vm.sh run make install-deps images test-unit

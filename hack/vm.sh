@@ -27,7 +27,7 @@ start() {
 	esac
 }
 
-# guest runs a command as root in the repository. Builds of the guest are kept apart from the host's by ORB8_CACHE.
+# guest runs a command as root in the repository. Caches are the guest's own; bin and dist are shared with the host.
 guest() {
 	limactl shell --workdir "$repo" "$vm" sudo env HOME=/root "$@"
 }
