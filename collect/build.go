@@ -99,10 +99,10 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	e, out := &f.ends[i], &s.ends[i]
 	peer := f.ends[1-i].newest() // knows an address of this end
-	if peer != nil && e.name.empty() {
-		e.name = c.nameAt(peer.remote, f.proto, peer.report.time) // its name may have become known
+	if peer != nil && e.name.empty() && e.name != &observedName {
+		e.name = c.names.share(c.nameAt(peer.remote, f.proto, peer.report.time)) // it may have become known
 	}
-	name := &e.name
+	name := e.name
 	out.Service, out.ServiceNamespace, out.Host = name.Service, name.ServiceNamespace, name.Host
 	out.ServiceAddress, out.ServicePort, out.ServiceNote, out.Redacted = nil, 0, 0, false
 	if name.Service != "" {

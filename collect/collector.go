@@ -13,10 +13,13 @@ import (
 // Collector merges the streams of nodes. Its methods may be called from any goroutine.
 type Collector struct {
 	o Options
+	// epoch is the time of instants.
+	epoch time.Time
 
 	mu      sync.Mutex
 	sources map[string]*Source
 	index   index
+	names   sharedNames
 	recent  flows // open flows, the longest unchanged first
 	order   order // what waits to be emitted, oldest first
 	// typical is the median of the watermarks when that was read last, of which marks is the memory.
@@ -67,10 +70,16 @@ func New(o Options) *Collector {
 	o.MaxFlowBytes = cmp.Or(o.MaxFlowBytes, 512<<20)
 	o.MaxPendingBytes = cmp.Or(o.MaxPendingBytes, 64<<20)
 	o.MaxClosedBytes = cmp.Or(o.MaxClosedBytes, 64<<20)
+	epoch := time.Now()
+	if o.Recorded {
+		epoch = time.Unix(0, 0)
+	}
 	return &Collector{
 		o:          o,
+		epoch:      epoch,
 		sources:    map[string]*Source{},
 		index:      newIndex(),
+		names:      newSharedNames(),
 		tombstones: newTombstones(o.MaxClosedBytes),
 		queries:    newQueries(),
 		clocks:     map[string]uint32{},
@@ -154,12 +163,13 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
+	clock := c.at(now)
 	out.reset()
 	c.tombstones.expire(now)
 	c.expireQueries(now)
 	for {
 		f, at := c.timers.first()
-		if f == nil || now.Before(at) && !c.finished {
+		if f == nil || clock < at && !c.finished {
 			break
 		}
 		c.timers.remove(f)
@@ -173,7 +183,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	hurry := c.hurry()
 	for len(out.events) < emitBatch && len(c.order) > 0 {
 		it := c.order[0].item
-		if !hurry && now.Before(c.releaseAt(it, promised)) {
+		if !hurry && clock < c.releaseAt(it, promised) {
 			if c.setAside(it) {
 				continue
 			}
@@ -181,7 +191,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 		}
 		c.dequeue(it)
 		if f := it.flow; f != nil && !hurry && c.behind(f, now) {
-			c.timers.set(f, now.Add(c.behindCheck()))
+			c.timers.set(f, clock.add(c.behindCheck()))
 			continue
 		}
 		c.emit(it, out, now)
@@ -194,13 +204,13 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	}
 	next = time.Hour
 	if len(c.order) > 0 {
-		next = min(next, c.releaseAt(c.order[0].item, promised).Sub(now))
+		next = min(next, c.releaseAt(c.order[0].item, promised).since(clock))
 	}
 	if c.tight && len(c.order) > 0 {
 		next = 0
 	}
-	if _, at := c.timers.first(); !at.IsZero() {
-		next = min(next, at.Sub(now))
+	if f, at := c.timers.first(); f != nil {
+		next = min(next, at.since(clock))
 	}
 	if at, ok := c.queries.next(); ok {
 		next = min(next, at.Sub(now))
@@ -213,9 +223,9 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 
 // releaseAt is when an item may go out: once it has waited for what it waits for, and every node has promised nothing
 // older or the longest delay is over.
-func (c *Collector) releaseAt(it *item, promised uint64) time.Time {
+func (c *Collector) releaseAt(it *item, promised uint64) instant {
 	if it.key > promised && !c.isLate(it) {
-		if late := it.arrived.Add(c.o.MaxDelay); late.After(it.due) {
+		if late := it.arrived.add(c.o.MaxDelay); late > it.due {
 			return late
 		}
 	}

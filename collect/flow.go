@@ -1,8 +1,6 @@
 package collect
 
 import (
-	"time"
-
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -26,14 +24,14 @@ type flow struct {
 	closing   bool // one end has closed, and the timer runs for the other
 	forced    bool // that timer has expired
 
-	first      time.Time // when its first half arrived
-	halfClosed time.Time // when the first end closed, or all that are known
-	lastEmit   time.Time
+	first      instant // when its first half arrived
+	halfClosed instant // when the first end closed, or all that are known
+	lastEmit   instant
 	leader     *part // the part whose updates set the pace
 	lastChange *part
 
 	item    item
-	timer   time.Time
+	timer   instant
 	timerAt int // place in the timers, -1 outside
 
 	next, prev *flow // in the list of open flows
@@ -44,7 +42,7 @@ type flow struct {
 type end struct {
 	parts []*part
 	isn   uint32 // TCP: its initial sequence number
-	name  Name   // names of its address
+	name  *Name  // names of its address, shared with other flows
 	// folded is the sum of closed parts that are no longer held; nil: there are none.
 	folded *folded
 }
@@ -88,8 +86,9 @@ type part struct {
 	bytes         int // of the part
 }
 
-func newFlow(proto event.Protocol, now time.Time) *flow {
+func newFlow(proto event.Protocol, now instant) *flow {
 	f := &flow{proto: proto, first: now, timerAt: -1}
+	f.ends[src].name, f.ends[dst].name = &noName, &noName
 	f.item = item{flow: f, at: -1}
 	return f
 }

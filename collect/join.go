@@ -139,14 +139,14 @@ func (c *Collector) admit(h *half, now time.Time) *part {
 	}
 	q, sibling := c.match(h)
 	if q == nil {
-		return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
+		return c.attach(newFlow(h.flow.GetProtocol(), c.at(now)), h.side, h)
 	}
 	side := 1 - q.side
 	if sibling {
 		side = q.side
 	}
 	if !c.makeRoom(q.flow, side, now) {
-		return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
+		return c.attach(newFlow(h.flow.GetProtocol(), c.at(now)), h.side, h)
 	}
 	return c.attach(q.flow, side, h)
 }
@@ -167,7 +167,7 @@ func (c *Collector) admitTCP(h *half, now time.Time) *part {
 			}
 		}
 	}
-	return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
+	return c.attach(newFlow(h.flow.GetProtocol(), c.at(now)), h.side, h)
 }
 
 // tcpSide returns the end of f to which a half with the same sequence numbers belongs, and whether the addresses of
@@ -205,10 +205,11 @@ func (c *Collector) attach(f *flow, side int, h *half) *part {
 	c.flowBytes += p.bytes
 	name := c.nameAt(h.remote, h.flow.GetProtocol(), h.ev.GetTime())
 	p.viaService = name.Service != ""
-	if peer := &f.ends[1-side].name; peer.empty() || peer.Service == "" && p.viaService {
-		*peer = name
+	if peer := &f.ends[1-side]; peer.name.empty() || peer.name.Service == "" && p.viaService {
+		peer.name = c.names.share(name)
 	}
 	f.ends[side].parts = append(f.ends[side].parts, p)
+	f.trimNames()
 	c.index.add(p)
 	return p
 }
@@ -241,6 +242,7 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 		c.index.isns[pair] = f
 		f.ends[p.side].isn, f.ends[1-p.side].isn = h.isn[0], h.isn[1]
 		f.ends[1-p.side].parts = other.parts
+		f.trimNames()
 		for _, q := range other.parts {
 			q.flow, q.side = f, 1-p.side
 			c.index.add(q)
@@ -250,6 +252,7 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 	c.forget(f)
 	p.flow, p.side = g, side
 	g.ends[side].parts = append(g.ends[side].parts, p)
+	g.trimNames()
 	c.index.add(p)
 	return true
 }
@@ -388,8 +391,4 @@ func (c *Collector) nameAt(a addrPort, proto event.Protocol, at uint64) Name {
 
 func (c *Collector) backs(vip, backend addrPort, proto event.Protocol) bool {
 	return c.o.Namer != nil && c.o.Namer.Backs(vip.netip(), backend.netip(), proto)
-}
-
-func (n *Name) empty() bool {
-	return n.Pod == "" && n.Service == "" && n.Node == "" && n.Host == "" && n.Hint == nil
 }

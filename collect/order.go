@@ -2,7 +2,6 @@ package collect
 
 import (
 	"container/heap"
-	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -14,11 +13,11 @@ type item struct {
 
 	time    uint64 // time of the event by its node's clock, ns since the Unix epoch
 	key     uint64 // its place in the order: time, but not later than its arrival, where a clock is ahead
-	arrived time.Time
-	due     time.Time // before it the item waits for a second half
-	bytes   int       // memory of ev, or of a closed flow
-	serial  uint64    // orders items with the same time by their arrival
-	at      int       // place in the heap, -1 outside
+	arrived instant
+	due     instant // before it the item waits for a second half
+	bytes   int     // memory of ev, or of a closed flow
+	serial  uint64  // orders items with the same time by their arrival
+	at      int     // place in the heap, -1 outside
 }
 
 // order is a heap of items by time.
@@ -72,15 +71,15 @@ type timers struct{ heap timerHeap }
 
 func (t *timers) len() int { return len(t.heap) }
 
-func (t *timers) first() (*flow, time.Time) {
+func (t *timers) first() (*flow, instant) {
 	if len(t.heap) == 0 {
-		return nil, time.Time{}
+		return nil, 0
 	}
 	return t.heap[0], t.heap[0].timer
 }
 
 // set schedules a check of f, and replaces its previous one.
-func (t *timers) set(f *flow, at time.Time) {
+func (t *timers) set(f *flow, at instant) {
 	f.timer = at
 	if f.timerAt >= 0 {
 		heap.Fix(&t.heap, f.timerAt)
@@ -98,7 +97,7 @@ func (t *timers) remove(f *flow) {
 type timerHeap []*flow
 
 func (t timerHeap) Len() int           { return len(t) }
-func (t timerHeap) Less(i, j int) bool { return t[i].timer.Before(t[j].timer) }
+func (t timerHeap) Less(i, j int) bool { return t[i].timer < t[j].timer }
 func (t timerHeap) Swap(i, j int) {
 	t[i], t[j] = t[j], t[i]
 	t[i].timerAt, t[j].timerAt = i, j

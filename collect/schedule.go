@@ -9,47 +9,47 @@ import (
 // schedule decides when the flow that p has changed is emitted next.
 func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 	f.lastChange = p
-	expect := c.expects(f)
+	expect, clock := c.expects(f), c.at(now)
 	switch {
 	case f.allClosed():
-		if f.halfClosed.IsZero() {
-			f.halfClosed = now
+		if f.halfClosed == 0 {
+			f.halfClosed = clock
 		}
 		f.closing = false
 		c.timers.remove(f)
 		if expect {
-			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+			c.queue(f, f.first.add(c.o.JoinWindow), now)
 		} else {
-			c.queue(f, now, now)
+			c.queue(f, clock, now)
 		}
 	case f.anyClosed():
 		// The other end will soon send its last report. Until then only the first event is emitted.
 		if !f.closing {
-			f.closing, f.halfClosed = true, now
-			c.timers.set(f, now.Add(c.o.CloseWait))
+			f.closing, f.halfClosed = true, clock
+			c.timers.set(f, clock.add(c.o.CloseWait))
 		}
 		switch {
 		case !f.emitted:
-			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+			c.queue(f, f.first.add(c.o.JoinWindow), now)
 		case f.item.at >= 0: // it will include this change, and so its time
 			c.queue(f, f.item.due, now)
 		}
 	case !f.emitted:
 		c.reopen(f)
 		if expect {
-			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+			c.queue(f, f.first.add(c.o.JoinWindow), now)
 		} else {
-			c.queue(f, now, now)
+			c.queue(f, clock, now)
 		}
-	case now.Sub(f.lastEmit) < c.o.Updates && f.item.at < 0:
+	case clock.since(f.lastEmit) < c.o.Updates && f.item.at < 0:
 		c.reopen(f)
 		if f.timerAt < 0 {
-			c.timers.set(f, f.lastEmit.Add(c.o.Updates))
+			c.timers.set(f, f.lastEmit.add(c.o.Updates))
 		}
-	case p == f.leader || now.Sub(f.lastEmit) >= c.halfWait():
+	case p == f.leader || clock.since(f.lastEmit) >= c.halfWait():
 		c.reopen(f)
 		f.leader = p
-		c.queue(f, now, now)
+		c.queue(f, clock, now)
 	case f.item.at >= 0:
 		c.reopen(f)
 		c.queue(f, f.item.due, now)
@@ -58,7 +58,7 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 		// silent.
 		c.reopen(f)
 		if f.timerAt < 0 {
-			c.timers.set(f, f.lastEmit.Add(c.halfWait()))
+			c.timers.set(f, f.lastEmit.add(c.halfWait()))
 		}
 	}
 }
@@ -80,7 +80,7 @@ func (c *Collector) expects(f *flow) bool {
 		return false
 	}
 	side := f.missing()
-	peer := &f.ends[side].name
+	peer := f.ends[side].name
 	if c.o.SkipStarting && peer.Node != "" {
 		if s := c.sources[peer.Node]; s == nil || s.heard.IsZero() {
 			return false
@@ -119,7 +119,7 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 		return false
 	}
 	if wait := c.o.LastStateWait; wait > 0 {
-		return now.Sub(since) < wait
+		return c.at(now).since(since) < wait
 	}
 	limit, until := behindLimit, f.item.time
 	if f.proto != event.Protocol_PROTOCOL_TCP {
@@ -127,7 +127,7 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 		limit = max(limit, c.scanInterval()+time.Second)
 		until += uint64(c.scanInterval()) + lateness
 	}
-	if now.Sub(since) >= limit {
+	if c.at(now).since(since) >= limit {
 		return false
 	}
 	if s := c.sources[f.ends[f.missing()].name.Node]; s != nil {
@@ -146,7 +146,7 @@ func (c *Collector) behindCheck() time.Duration { return max(behindCheck, c.o.La
 
 // lastWordMayCome reports whether the open end of a flow may still close, because its node lags behind.
 func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
-	if now.Sub(f.halfClosed) >= behindLimit || c.finished {
+	if c.at(now).since(f.halfClosed) >= behindLimit || c.finished {
 		return false
 	}
 	var closed uint64
@@ -168,7 +168,7 @@ func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 }
 
 // queue adds the flow to the order, to be emitted when it is due.
-func (c *Collector) queue(f *flow, due, now time.Time) {
+func (c *Collector) queue(f *flow, due instant, now time.Time) {
 	it := &f.item
 	if !f.closing {
 		c.timers.remove(f)
@@ -180,7 +180,7 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 		}
 	}
 	if it.at >= 0 {
-		if due.Before(it.due) {
+		if due < it.due {
 			it.due = due
 		}
 		if when != it.time {
@@ -189,7 +189,7 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 		}
 		return
 	}
-	it.time, it.key, it.arrived, it.due = when, c.key(when, now), now, due
+	it.time, it.key, it.arrived, it.due = when, c.key(when, now), c.at(now), due
 	if !f.emitted {
 		it.arrived = f.first
 	}
@@ -200,16 +200,16 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 func (c *Collector) expired(f *flow, now time.Time) {
 	switch {
 	case f.closing && c.lastWordMayCome(f, now):
-		c.timers.set(f, now.Add(behindCheck))
+		c.timers.set(f, c.at(now).add(behindCheck))
 		return
 	case f.closing:
 		f.closing, f.forced = false, true
 	case c.behind(f, now):
-		c.timers.set(f, now.Add(c.behindCheck()))
+		c.timers.set(f, c.at(now).add(c.behindCheck()))
 		return
 	}
 	f.leader = f.lastChange
-	c.queue(f, now, now)
+	c.queue(f, c.at(now), now)
 }
 
 // key is the place in the order of an event with a time that arrives now. An event that claims to be of the future
@@ -259,7 +259,7 @@ func (c *Collector) emit(it *item, out *batch, now time.Time) {
 			f.leader = f.ends[dst].newest()
 		}
 	}
-	f.emitted, f.lastEmit = true, now
+	f.emitted, f.lastEmit = true, c.at(now)
 	c.build(f, phase, out.slot())
 	if phase == event.Phase_PHASE_CLOSED {
 		c.close(f, now)
@@ -320,7 +320,7 @@ func (c *Collector) evict(f *flow, now time.Time, source string) {
 	}
 	if f.timerAt >= 0 {
 		c.timers.remove(f)
-		c.queue(f, now, now)
+		c.queue(f, c.at(now), now)
 	}
 	c.loss.addOf(Loss{Node: f.node(), Stage: event.LossStage_LOSS_STAGE_MERGE, Source: source, Count: 1})
 }

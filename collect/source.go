@@ -262,6 +262,6 @@ func (c *Collector) ownNetwork(podUID string) bool {
 
 // push puts an event that needs no joining into the order.
 func (c *Collector) push(ev *event.Event, now time.Time) {
-	c.enqueue(&item{ev: ev, time: ev.GetTime(), key: c.key(ev.GetTime(), now), arrived: now, due: now,
+	c.enqueue(&item{ev: ev, time: ev.GetTime(), key: c.key(ev.GetTime(), now), arrived: c.at(now), due: c.at(now),
 		bytes: bytesOf(ev)})
 }

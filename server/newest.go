@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -17,6 +18,9 @@ const (
 	worthKeeping = 16
 	// maxKept limits the events that are kept until all nodes have answered.
 	maxKept = 1 << 15
+	// maxAsking is the number of nodes that are asked at a time: each takes some 30 KiB until it has answered, and the
+	// answers are decoded one after another in any case.
+	maxAsking = 64
 	// endsOfFlow is how many events a flow has in the answers of nodes: one of each end, and some are not visible.
 	endsOfFlow = 2
 )
@@ -71,6 +75,7 @@ func (q *query) runNewest(ctx context.Context, nodes []*agent, newest int) (done
 // keep asks some of the nodes and keeps their answers. It returns false where there are too many events.
 func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, some []int, newest int) bool {
 	var asking sync.WaitGroup
+	slots := make(chan struct{}, maxAsking)
 	for _, i := range some {
 		g := nodes[i]
 		if answers[i] != nil {
@@ -78,7 +83,11 @@ func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, som
 		}
 		c := &cursor{node: g.node, timeout: g.answerTimeout(q.agentTimeout)}
 		answers[i] = c
+		release := acquire(ctx, slots)
 		asking.Go(func() {
+			defer release()
+			// Nodes that do not answer must not hold others up.
+			defer time.AfterFunc(lateTimeout, release).Stop()
 			if c.open(ctx, q, g, newest); c.inbox != nil {
 				c.keepAll(q)
 			}
@@ -90,6 +99,17 @@ func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, som
 		kept += len(c.kept)
 	}
 	return kept <= maxKept
+}
+
+// acquire waits for a slot, or until ctx ends. The function that it returns, of which further calls do nothing, gives it
+// back.
+func acquire(ctx context.Context, slots chan struct{}) (release func()) {
+	select {
+	case slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-slots })
+	case <-ctx.Done():
+		return func() {}
+	}
 }
 
 // keepAll reads the whole answer.
