@@ -62,5 +62,5 @@ func (f *flow) node() string {
 	if f.lastChange == nil {
 		return ""
 	}
-	return f.lastChange.key.source.node
+	return f.lastChange.socket.source.node
 }

@@ -51,7 +51,7 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	ev, out := &s.ev, &s.flow
 
 	ev.Time = f.item.time
-	ev.Node = p.key.source.node
+	ev.Node = p.socket.source.node
 	ev.Namespace, ev.Pod, ev.PodUid = r.pod.namespace, r.pod.pod, r.pod.podUID
 	ev.Container, ev.Workload = r.pod.container, r.pod.workload
 	s.kind.Flow = out
@@ -65,7 +65,7 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	}
 	out.IsnValid = f.indexed
 	out.SrcIsn, out.DstIsn = f.ends[src].isn, f.ends[dst].isn
-	out.SocketCookie = p.key.cookie
+	out.SocketCookie = p.socket.cookie
 	out.IcmpType, out.IcmpCode, s.icmp = nil, nil, r.icmp
 	if r.hasICMP[0] {
 		out.IcmpType = &s.icmp[0]
@@ -119,7 +119,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 		r.own.write(out, &s.address[i])
 		out.Pid, out.Comm = r.pid, r.comm
 		out.Namespace, out.Pod, out.PodUid = r.pod.namespace, r.pod.pod, r.pod.podUID
-		out.Container, out.Workload, out.Node = r.pod.container, r.pod.workload, p.key.source.node
+		out.Container, out.Workload, out.Node = r.pod.container, r.pod.workload, p.socket.source.node
 		return
 	}
 	// If the peer knows several addresses of it, prefer one that is not a Service's.

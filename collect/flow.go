@@ -72,19 +72,22 @@ func (e *end) newest() *part {
 
 // part is a half: the reports of one socket of one node about a flow.
 type part struct {
-	key           partKey
+	socket        socket
 	flow          *flow
-	side          int
 	local, remote addrPort
 	report        report // the newest
 	start         uint64
-	closed        bool
-	viaService    bool // remote is a Service's address
 	instance      uint64
 	base          *counters // of earlier tracers of the node
-	links         []link
-	bytes         int // of the part
+	links         *links    // nil: of a TCP socket, or not indexed
+	bytes         int32     // of the part
+	side          uint8
+	closed        bool
+	viaService    bool // remote is a Service's address
 }
+
+// key is the key of the part in the index.
+func (p *part) key() partKey { return p.socket.key(p.local, p.remote) }
 
 func newFlow(proto event.Protocol, now instant) *flow {
 	f := &flow{proto: proto, first: now, timerAt: -1}
@@ -115,7 +118,7 @@ func (f *flow) swap() {
 	f.ends[src], f.ends[dst] = f.ends[dst], f.ends[src]
 	for side := range f.ends {
 		for _, p := range f.ends[side].parts {
-			p.side = side
+			p.side = uint8(side)
 		}
 	}
 }
@@ -146,7 +149,7 @@ func (f *flow) setID() {
 	}
 	var ends [2]addrPort
 	ends[local], ends[remote] = p.local, p.remote
-	f.id = conversationID(f.proto, ends, p.start, p.key.cookie)
+	f.id = conversationID(f.proto, ends, p.start, p.socket.cookie)
 }
 
 // connectionID is a hash of a TCP connection's initial sequence numbers, so that every viewer gets the same id.

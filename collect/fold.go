@@ -41,7 +41,7 @@ func (c *Collector) makeRoom(f *flow, side int, now time.Time) bool {
 		e.folded.add(p)
 		c.rememberPart(p, now)
 		c.index.remove(p)
-		c.flowBytes -= p.bytes
+		c.flowBytes -= int(p.bytes)
 		p.bytes = 0
 	}
 	clear(e.parts[len(open):])
@@ -62,7 +62,7 @@ func (s *folded) add(p *part) {
 func (f *flow) release() (n int) {
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
-			n += p.bytes
+			n += int(p.bytes)
 			p.bytes = 0
 		}
 	}

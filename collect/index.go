@@ -4,6 +4,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
+// socket is the socket of a half. Its cookie may be unknown: 0.
+type socket struct {
+	source *Source
+	cookie uint64
+	proto  event.Protocol
+}
+
+func (s socket) tcp() bool { return s.proto == event.Protocol_PROTOCOL_TCP }
+
 // partKey identifies a half on its node: by the socket if its cookie is known, and by the addresses if one socket can
 // hold several conversations.
 type partKey struct {
@@ -11,6 +20,24 @@ type partKey struct {
 	cookie        uint64
 	local, remote addrPort
 	proto         event.Protocol
+}
+
+// key returns the key of a half of a socket.
+func (s socket) key(local, remote addrPort) partKey {
+	k := partKey{source: s.source, cookie: s.cookie, proto: s.proto}
+	if !s.isKey() {
+		k.local, k.remote = local, remote
+	}
+	return k
+}
+
+// isKey reports whether the socket alone identifies a half.
+func (s socket) isKey() bool { return s.tcp() && s.cookie != 0 }
+
+// connectionKey is the key of a half that its socket identifies, half as large as a partKey.
+type connectionKey struct {
+	source *Source
+	cookie uint64
 }
 
 // isnPair holds the initial sequence numbers of a TCP connection, the smaller first, so that both ends have the same
@@ -27,8 +54,9 @@ type endKey struct {
 
 // index finds flows.
 type index struct {
-	parts map[partKey]*part
-	isns  map[isnPair]*flow
+	connections map[connectionKey]*part
+	parts       map[partKey]*part // all others
+	isns        map[isnPair]*flow
 	// Halves of other protocols than TCP by their own address and port and by their peer's. Both are also indexed by
 	// address alone, the peer also by port alone.
 	locals, remotes multimap
@@ -38,21 +66,35 @@ type index struct {
 
 func newIndex() index {
 	return index{
-		parts: map[partKey]*part{}, isns: map[isnPair]*flow{},
+		connections: map[connectionKey]*part{}, parts: map[partKey]*part{}, isns: map[isnPair]*flow{},
 		locals: multimap{}, remotes: multimap{}, viaService: multimap{},
 	}
 }
 
+// find returns the half of a socket.
+func (x *index) find(s socket, local, remote addrPort) *part {
+	if s.isKey() {
+		return x.connections[connectionKey{s.source, s.cookie}]
+	}
+	return x.parts[s.key(local, remote)]
+}
+
 func (x *index) add(p *part) {
-	x.parts[p.key] = p
-	if p.key.proto == event.Protocol_PROTOCOL_TCP {
+	if p.socket.isKey() {
+		x.connections[connectionKey{p.socket.source, p.socket.cookie}] = p
 		return
 	}
-	proto := p.key.proto
-	p.links = make([]link, 0, 7)
+	x.parts[p.key()] = p
+	if p.socket.tcp() {
+		return
+	}
+	proto := p.socket.proto
+	p.links = new(links)
 	put := func(m multimap, end addrPort) {
-		p.links = append(p.links, link{in: m, key: endKey{proto, end}, part: p})
-		m.add(&p.links[len(p.links)-1])
+		l := &p.links.all[p.links.n]
+		*l = link{in: m, key: endKey{proto, end}, part: p}
+		p.links.n++
+		m.add(l)
 	}
 	put(x.locals, p.local)
 	put(x.locals, p.local.ip())
@@ -66,11 +108,21 @@ func (x *index) add(p *part) {
 }
 
 func (x *index) remove(p *part) {
-	if x.parts[p.key] == p {
-		delete(x.parts, p.key)
+	if p.socket.isKey() {
+		if key := (connectionKey{p.socket.source, p.socket.cookie}); x.connections[key] == p {
+			delete(x.connections, key)
+		}
+		return
 	}
-	for i := range p.links {
-		p.links[i].in.remove(&p.links[i])
+	if key := p.key(); x.parts[key] == p {
+		delete(x.parts, key)
+	}
+	if p.links == nil {
+		return
+	}
+	for i := range p.links.n {
+		l := &p.links.all[i]
+		l.in.remove(l)
 	}
 	p.links = nil
 }
@@ -78,6 +130,12 @@ func (x *index) remove(p *part) {
 // multimap holds the halves of a key in a list, the newest first. Adding and removing take constant time, also for a
 // server with thousands of halves.
 type multimap map[endKey]*link
+
+// links are the places of a half in the lists.
+type links struct {
+	all [7]link
+	n   int
+}
 
 type link struct {
 	in         multimap

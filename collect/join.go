@@ -12,7 +12,7 @@ type half struct {
 	source        *Source
 	ev            *event.Event
 	flow          *event.Flow
-	key           partKey
+	socket        socket
 	side          int // the role that it reports
 	local, remote addrPort
 	hasISN        bool
@@ -33,25 +33,25 @@ func readHalf(s *Source, ev *event.Event, f *event.Flow) half {
 		h.side = dst
 	}
 	h.local, h.remote = ends[h.side], ends[1-h.side]
-	h.key = partKey{source: s, proto: f.GetProtocol(), cookie: f.GetSocketCookie()}
+	h.socket = socket{source: s, proto: f.GetProtocol(), cookie: f.GetSocketCookie()}
 	if h.tcp() {
 		h.hasISN = f.GetIsnValid()
 		h.isn = [2]uint32{isns[h.side], isns[1-h.side]}
 	}
-	if !h.tcp() || h.key.cookie == 0 {
-		h.key.local, h.key.remote = h.local, h.remote
-	}
 	return h
 }
 
-func (h *half) tcp() bool { return h.flow.GetProtocol() == event.Protocol_PROTOCOL_TCP }
+func (h *half) tcp() bool { return h.socket.tcp() }
+
+// key is the key of the half in the index.
+func (h *half) key() partKey { return h.socket.key(h.local, h.remote) }
 
 func (h *half) closed() bool { return h.flow.GetPhase() == event.Phase_PHASE_CLOSED }
 
 // half processes a half: it finds or creates its flow, and schedules the flow's event.
 func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Time) {
 	h := readHalf(s, ev, f)
-	p := c.index.parts[h.key]
+	p := c.index.find(h.socket, h.local, h.remote)
 	if p != nil && h.reopens(p) {
 		p.closed = true
 		c.index.remove(p)
@@ -92,7 +92,7 @@ func (h *half) reopens(p *part) bool {
 // end returns the latest start of a half with the key of p that still belongs to p's conversation. A TCP socket has
 // only one conversation.
 func (p *part) end() uint64 {
-	if p.key.proto == event.Protocol_PROTOCOL_TCP {
+	if p.socket.tcp() {
 		return math.MaxUint64
 	}
 	return p.start
@@ -106,9 +106,9 @@ func (c *Collector) update(p *part, h *half) {
 	}
 	p.instance = h.source.instance
 	p.report.set(h)
-	c.flowBytes -= p.bytes
-	p.bytes = p.memory()
-	c.flowBytes += p.bytes
+	c.flowBytes -= int(p.bytes)
+	p.bytes = int32(p.memory())
+	c.flowBytes += int(p.bytes)
 	p.closed = p.closed || h.closed()
 }
 
@@ -141,9 +141,9 @@ func (c *Collector) admit(h *half, now time.Time) *part {
 	if q == nil {
 		return c.attach(newFlow(h.flow.GetProtocol(), c.at(now)), h.side, h)
 	}
-	side := 1 - q.side
+	side := int(1 - q.side)
 	if sibling {
-		side = q.side
+		side = int(q.side)
 	}
 	if !c.makeRoom(q.flow, side, now) {
 		return c.attach(newFlow(h.flow.GetProtocol(), c.at(now)), h.side, h)
@@ -197,12 +197,12 @@ func (f *flow) tcpSide(h *half, c *Collector) (side int, plausible bool) {
 // attach adds a half to a flow as a part of one of its ends.
 func (c *Collector) attach(f *flow, side int, h *half) *part {
 	p := &part{
-		key: h.key, flow: f, side: side, local: h.local, remote: h.remote, start: h.flow.GetStartTime(),
+		socket: h.socket, flow: f, side: uint8(side), local: h.local, remote: h.remote, start: h.flow.GetStartTime(),
 		closed: h.closed(), instance: h.source.instance,
 	}
 	p.report.set(h)
-	p.bytes = p.memory()
-	c.flowBytes += p.bytes
+	p.bytes = int32(p.memory())
+	c.flowBytes += int(p.bytes)
 	name := c.nameAt(h.remote, h.flow.GetProtocol(), h.ev.GetTime())
 	p.viaService = name.Service != ""
 	if peer := &f.ends[1-side]; peer.name.empty() || peer.name.Service == "" && p.viaService {
@@ -250,7 +250,7 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 		return true
 	}
 	c.forget(f)
-	p.flow, p.side = g, side
+	p.flow, p.side = g, uint8(side)
 	g.ends[side].parts = append(g.ends[side].parts, p)
 	g.trimNames()
 	c.index.add(p)
@@ -261,7 +261,7 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 // emitted events has the smaller port at its dst. Of two parts of one socket, the earlier one shows which end sent
 // first.
 func (f *flow) settleRole(p *part, h *half) {
-	conflict := h.side != p.side
+	conflict := h.side != int(p.side)
 	if q := f.ends[p.side].parts[0]; q != p && q.sameSocket(h) {
 		if conflict && p.start != 0 && p.start < q.start {
 			f.swap()
@@ -308,7 +308,7 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 			return q, false
 		}
 		q = c.index.locals.find(proto, h.local.ip(), func(q *part) bool {
-			return q.unjoined() && q.key.source == h.source && q.local != h.local && c.masked(q.remote, proto) &&
+			return q.unjoined() && q.socket.source == h.source && q.local != h.local && c.masked(q.remote, proto) &&
 				backs(q)
 		})
 		if q != nil {
@@ -331,7 +331,7 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 			return q, false
 		}
 		q = c.index.viaService.find(proto, h.local.ip(), func(q *part) bool {
-			return q.unjoined() && q.key.source == h.source && q.local != h.local && backs(q)
+			return q.unjoined() && q.socket.source == h.source && q.local != h.local && backs(q)
 		})
 		if q != nil {
 			return q, false
@@ -345,7 +345,7 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 
 // accepts reports whether h can be the other end of q's flow.
 func (p *part) accepts(h *half) bool {
-	if h.local.isLoopback() && (p.key.source != h.source || p.report.pod.podUID != h.ev.GetPodUid()) {
+	if h.local.isLoopback() && (p.socket.source != h.source || p.report.pod.podUID != h.ev.GetPodUid()) {
 		return false // the same addresses belong to another pod
 	}
 	if p.closed && p.flow.ends[p.side].closed() && !h.continues(p.otherHalf()) {
@@ -365,7 +365,7 @@ func (p *part) unjoined() bool { return !p.flow.both() }
 
 // sameSocket reports whether h comes from p's socket.
 func (p *part) sameSocket(h *half) bool {
-	return p.key.cookie != 0 && p.key.cookie == h.key.cookie && p.key.source == h.source
+	return p.socket.cookie != 0 && p.socket.cookie == h.socket.cookie && p.socket.source == h.source
 }
 
 // masked reports whether an address may be the result of NAT: it is a node's, or unknown.

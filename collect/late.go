@@ -25,9 +25,9 @@ const (
 func (c *Collector) late(h *half, now time.Time) bool {
 	t := &c.tombstones
 	start := h.flow.GetStartTime()
-	if hasTombstone(t, partTombstone{h.key}, start) {
+	if hasTombstone(t, partTombstone{h.key()}, start) {
 		if h.closed() {
-			removeTombstone(t, partTombstone{h.key}) // its last report
+			removeTombstone(t, partTombstone{h.key()}) // its last report
 		}
 		return true
 	}
@@ -52,8 +52,8 @@ func (c *Collector) late(h *half, now time.Time) bool {
 	}
 	if !h.closed() {
 		// For its later reports.
-		p := part{key: h.key, start: start}
-		addTombstone(t, partTombstone{h.key}, tombstone{last: p.end()}, now, openMemory)
+		p := part{socket: h.socket, start: start}
+		addTombstone(t, partTombstone{h.key()}, tombstone{last: p.end()}, now, openMemory)
 	}
 	return true
 }
@@ -89,7 +89,7 @@ func (h *half) continues(g tombstone) bool {
 
 // otherHalf returns the expected other half of a part.
 func (p *part) otherHalf() tombstone {
-	g := tombstone{last: max(p.start, p.report.last), clock: p.key.source.clock, side: anySide}
+	g := tombstone{last: max(p.start, p.report.last), clock: p.socket.source.clock, side: anySide}
 	if p.flow.roleKnown {
 		g.side = uint8(1 - p.side)
 	}

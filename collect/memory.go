@@ -9,7 +9,7 @@ const (
 	memoryStep = 64 << 10
 	// flowOverhead is the memory of a flow without its parts: the struct, the index, the heaps.
 	// sideOverhead is that of a side of a DNS query.
-	flowOverhead = 832
+	flowOverhead = 416
 	sideOverhead = 256
 	// shedParts: of what it remembers, a Collector that holds too much gives up one part of so many at a time.
 	shedParts = 8

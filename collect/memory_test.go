@@ -1,6 +1,8 @@
 package collect
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -78,4 +80,37 @@ func TestMemory_GoesOnWithoutAny(t *testing.T) {
 			t.Errorf("%d flows came out, %d bytes are held", flows, held)
 		}
 	})
+}
+
+// What is accounted of open flows is about what they take: neither may a server exceed its limit, nor give flows up
+// for which it has room.
+func TestMemory_IsThatOfTheHeap(t *testing.T) {
+	const flows = 20_000
+	for _, proto := range []event.Protocol{event.Protocol_PROTOCOL_TCP, event.Protocol_PROTOCOL_UDP} {
+		t.Run(proto.Word(), func(t *testing.T) {
+			heap := func() int {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				return int(m.HeapAlloc)
+			}
+			before := heap()
+			c := New(Options{Namer: cluster, MaxPending: 1 << 20})
+			source := c.Add("a")
+			for i := range flows {
+				s := client
+				s.src, s.proto, s.phase = fmt.Sprintf("10.0.1.9:%d", i+1), proto, fresh
+				s.isn, s.cookie = [2]uint32{uint32(i), uint32(i) + 1<<20}, uint64(i)+1
+				if err := source.Feed(t.Context(), Batch{Events: []*event.Event{s.event()}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			took, accounted := heap()-before, c.heldBytes()
+			if took > accounted || took < accounted/2 {
+				t.Errorf("a flow takes %d bytes, of which %d are accounted", took/flows, accounted/flows)
+			}
+			t.Logf("a flow takes %d bytes, accounted are %d", took/flows, accounted/flows)
+			runtime.KeepAlive(c)
+		})
+	}
 }

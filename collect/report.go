@@ -25,19 +25,21 @@ type podNames struct{ namespace, pod, podUID, container, workload string }
 
 // address is an end's address as its kernel reports it. An event may lack it.
 type address struct {
-	addrPort
-	known bool
+	hi, lo uint64 // as in addrPort
+	port   uint16
+	known  bool
 }
 
 func newAddress(e *event.Endpoint) address {
-	return address{addrPort: newAddrPort(e), known: len(e.GetAddress()) > 0}
+	a := newAddrPort(e)
+	return address{hi: a.hi, lo: a.lo, port: a.port, known: len(e.GetAddress()) > 0}
 }
 
 // write writes the address into an end. to is the memory of its bytes.
 func (a *address) write(e *event.Endpoint, to *[16]byte) {
 	e.Address, e.Port = nil, uint32(a.port)
 	if a.known {
-		e.Address = a.bytes(to[:0])
+		e.Address = addrPort{hi: a.hi, lo: a.lo}.bytes(to[:0])
 	}
 }
 
@@ -60,14 +62,14 @@ func (r *report) set(h *half) {
 const (
 	// partBytes is the memory of a part without strings, and of its place in the index. Other protocols than TCP have
 	// links there.
-	partBytes  = 544
-	linksBytes = 7 * 112
+	partBytes  = 352
+	linksBytes = 7*112 + 96
 )
 
 // memory is the approximate memory of a part. Names count for each, though most are shared.
 func (p *part) memory() int {
 	n := partBytes + len(p.report.comm) + p.report.pod.bytes()
-	if p.key.proto != event.Protocol_PROTOCOL_TCP {
+	if !p.socket.tcp() {
 		n += linksBytes
 	}
 	return n

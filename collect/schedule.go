@@ -159,7 +159,7 @@ func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 	}
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
-			if s := p.key.source; !p.closed && s.open && s.promise() < closed {
+			if s := p.socket.source; !p.closed && s.open && s.promise() < closed {
 				return true
 			}
 		}
@@ -283,7 +283,7 @@ func (c *Collector) close(f *flow, now time.Time) {
 func (c *Collector) rememberPart(p *part, now time.Time) {
 	f, t := p.flow, &c.tombstones
 	if !p.closed {
-		addTombstone(t, partTombstone{p.key}, tombstone{last: p.end()}, now, openMemory)
+		addTombstone(t, partTombstone{p.key()}, tombstone{last: p.end()}, now, openMemory)
 	}
 	if f.ends[1-p.side].observed() || f.proto == event.Protocol_PROTOCOL_TCP {
 		return
