@@ -67,7 +67,7 @@ func New(match func(*corev1.Pod) bool, container string) *Set {
 	return &Set{
 		match: match, container: container,
 		nodes: map[string]*nodeTargets{}, where: map[string]string{}, changed: make(chan struct{}),
-		labels: podLabels{sets: map[string]labels.Set{}},
+		labels: newPodLabels(),
 	}
 }
 
@@ -94,7 +94,7 @@ func (t *Set) Apply(pod *corev1.Pod) {
 		n.host[uid] = true
 	}
 	t.where[uid] = pod.Spec.NodeName
-	t.labels.sets[uid] = pod.Labels
+	t.labels.set(uid, pod.Labels)
 	described := Describe(pod, t.container)
 	if old != nil && proto.Equal(old, described) {
 		return
@@ -250,8 +250,7 @@ func (t *Set) HostPods(node string) (pods []*session.Pod) {
 func (t *Set) LabelsOf(uid string) (labels.Set, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	set, ok := t.labels.sets[uid]
-	return set, ok
+	return t.labels.get(uid)
 }
 
 // Namespaces returns the namespaces with targets, in order.
