@@ -10,7 +10,7 @@ import (
 // size returns how many names are kept, and their bytes.
 func (t *names) size() (n, bytes int) {
 	for _, set := range t.sets {
-		for _, s := range set {
+		for _, s := range set.names {
 			if s != "" {
 				n, bytes = n+1, bytes+len(s)
 			}
@@ -29,7 +29,7 @@ func TestNames_AreBounded(t *testing.T) {
 		}
 	}
 	n, bytes := names.size()
-	if len(names.sets) != maxNameSets || n > 2*maxNameSets || bytes > n*maxName {
+	if len(names.sets) != maxNameSets || n > waysOfSet*maxNameSets || bytes > n*maxName {
 		t.Errorf("%d sets with %d names of %d bytes", len(names.sets), n, bytes)
 	}
 	long := []byte(strings.Repeat("x", maxName+1))
