@@ -24,7 +24,9 @@ type call struct {
 	pods     *cluster.Selected
 	coverage *coverage
 	release  func()
-	share    *share
+	// endTurn lets the next query run.
+	endTurn func()
+	share   *share
 }
 
 // open checks a request: its protocol, the selection, who asks, and what they may see.
@@ -47,7 +49,7 @@ func (s *Service) open(
 	}
 	end := func() {}
 	if turns != nil {
-		if end, err = turns.acquire(ctx, user.Name); err != nil {
+		if end, err = turns.acquire(ctx, user.Name, len(s.agentsOf(t))); err != nil {
 			return nil, err
 		}
 	}
@@ -80,7 +82,7 @@ func (s *Service) open(
 	if err != nil {
 		return nil, err
 	}
-	c = &call{Service: s, target: t, view: view, release: release, share: share}
+	c = &call{Service: s, target: t, view: view, release: release, endTurn: end, share: share}
 	c.pods = s.cluster.Select(func(p *session.Pod) bool {
 		return t.matchPod(p) && c.maySee(p.GetNamespace())
 	}, t.labels)

@@ -172,6 +172,9 @@ func (q *query) run(ctx context.Context) error {
 			newest = 0 // all
 		}
 	}
+	if q.held != nil {
+		q.endTurn() // how long the client takes to read what is held is nobody else's concern
+	}
 	if q.sums == nil {
 		return q.held.each(q.appendEvent)
 	}

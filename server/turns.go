@@ -15,7 +15,16 @@ const (
 	// want of memory, or end by their time-outs.
 	maxQueries       = 16
 	maxQueriesOfUser = 4
+	// maxAsked limits the nodes that these ask together, maxAskedOfUser those that one user's ask: a query takes some
+	// 30 KiB for each. One query of more nodes may run all the same.
+	maxAsked       = 2000
+	maxAskedOfUser = maxAsked / 2
 )
+
+// weightOf is the part of a number of nodes that a query takes, of which at most some queries run.
+func weightOf(nodes, asked, queries int) int64 {
+	return int64(min(max(nodes, asked/queries), maxAskedOfUser))
+}
 
 // turns lets a few queries run at a time, in the order in which they came.
 type turns struct {
@@ -32,31 +41,33 @@ type userTurns struct {
 }
 
 func newTurns() *turns {
-	return &turns{all: semaphore.NewWeighted(maxQueries), of: map[string]*userTurns{}}
+	return &turns{all: semaphore.NewWeighted(maxAsked), of: map[string]*userTurns{}}
 }
 
-// acquire waits for the turn of a user's query. The caller calls end after it.
-func (t *turns) acquire(ctx context.Context, user string) (end func(), err error) {
+// acquire waits for the turn of a user's query, which asks some nodes. The caller calls end after it; further calls do
+// nothing.
+func (t *turns) acquire(ctx context.Context, user string, nodes int) (end func(), err error) {
+	ofAll, ofUser := weightOf(nodes, maxAsked, maxQueries), weightOf(nodes, maxAskedOfUser, maxQueriesOfUser)
 	u, err := t.enter(user)
 	if err != nil {
 		return nil, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	if err := u.running.Acquire(waiting, 1); err != nil {
+	if err := u.running.Acquire(waiting, ofUser); err != nil {
 		t.leave(user, u)
 		return nil, busy(ctx, "other queries of yours")
 	}
-	if err := t.all.Acquire(waiting, 1); err != nil {
-		u.running.Release(1)
+	if err := t.all.Acquire(waiting, ofAll); err != nil {
+		u.running.Release(ofUser)
 		t.leave(user, u)
 		return nil, busy(ctx, "queries of other users")
 	}
-	return func() {
-		t.all.Release(1)
-		u.running.Release(1)
+	return sync.OnceFunc(func() {
+		t.all.Release(ofAll)
+		u.running.Release(ofUser)
 		t.leave(user, u)
-	}, nil
+	}), nil
 }
 
 // busy is the error of a query that waited in vain, or whose caller's ctx has ended.
@@ -77,7 +88,7 @@ func (t *turns) enter(user string) (*userTurns, error) {
 	case t.queries >= maxCalls:
 		return nil, status.Errorf(codes.ResourceExhausted, "%d queries wait at this server: try again later", t.queries)
 	case u == nil:
-		u = &userTurns{running: semaphore.NewWeighted(maxQueriesOfUser)}
+		u = &userTurns{running: semaphore.NewWeighted(maxAskedOfUser)}
 		t.of[user] = u
 	case u.queries >= maxCallsOfUser:
 		return nil, status.Errorf(codes.ResourceExhausted, "%d queries of yours wait at this server: end one",

@@ -20,7 +20,7 @@ func TestTurns_OneUserAfterAnother(t *testing.T) {
 		running, most, done := 0, 0, 0
 		for range maxCallsOfUser {
 			go func() {
-				end, err := turns.acquire(t.Context(), "ann")
+				end, err := turns.acquire(t.Context(), "ann", 1)
 				if err != nil {
 					t.Error(err)
 					return
@@ -38,11 +38,11 @@ func TestTurns_OneUserAfterAnother(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if _, err := turns.acquire(t.Context(), "ann"); status.Code(err) != codes.ResourceExhausted {
+		if _, err := turns.acquire(t.Context(), "ann", 1); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one more than may wait: %v", err)
 		}
 		began := time.Now()
-		end, err := turns.acquire(t.Context(), "bob")
+		end, err := turns.acquire(t.Context(), "bob", 1)
 		if err != nil || time.Since(began) > 0 {
 			t.Errorf("another user waited %v: %v", time.Since(began), err)
 		}
@@ -63,18 +63,18 @@ func TestTurns_WaitingEnds(t *testing.T) {
 		turns := newTurns()
 		var ends []func()
 		for i := range maxQueries {
-			end, err := turns.acquire(t.Context(), fmt.Sprint(i/maxQueriesOfUser))
+			end, err := turns.acquire(t.Context(), fmt.Sprint(i/maxQueriesOfUser), 1)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ends = append(ends, end)
 		}
 		for _, user := range []string{"0", "another"} {
-			if _, err := turns.acquire(t.Context(), user); status.Code(err) != codes.ResourceExhausted {
+			if _, err := turns.acquire(t.Context(), user, 1); status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("user %s: %v", user, err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, err := turns.acquire(ctx, user); status.Code(err) != codes.DeadlineExceeded {
+			if _, err := turns.acquire(ctx, user, 1); status.Code(err) != codes.DeadlineExceeded {
 				t.Errorf("user %s, until the caller's deadline: %v", user, err)
 			}
 			cancel()
@@ -83,6 +83,43 @@ func TestTurns_WaitingEnds(t *testing.T) {
 			end()
 		}
 		checkNoTurns(t, turns)
+	})
+}
+
+// Queries of many nodes run two at a time, one of each user. Ending a turn twice is ending it once.
+func TestTurns_OfManyNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns()
+		ended := map[string]func(){}
+		for _, user := range []string{"ann", "bob"} {
+			end, err := turns.acquire(t.Context(), user, 5*maxAsked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended[user] = end
+		}
+		for _, user := range []string{"ann", "eve"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := turns.acquire(ctx, user, 1); status.Code(err) != codes.DeadlineExceeded {
+				t.Errorf("a third query, of %s: %v", user, err)
+			}
+			cancel()
+		}
+		ended["ann"]()
+		ended["ann"]()
+		for _, user := range []string{"ann", "eve"} {
+			end, err := turns.acquire(t.Context(), user, maxAskedOfUser/2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer end()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := turns.acquire(ctx, "joe", 1); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("a turn that was ended twice made room for another query: %v", err)
+		}
+		ended["bob"]()
 	})
 }
 
