@@ -81,8 +81,8 @@ func (c *Collector) expects(f *flow) bool {
 	}
 	side := f.missing()
 	peer := f.ends[side].name
-	if c.o.SkipStarting && peer.Node != "" {
-		if s := c.sources[peer.Node]; s == nil || s.heard.IsZero() {
+	if s := c.sources[peer.Node]; peer.Node != "" {
+		if s != nil && !s.open || c.o.SkipStarting && (s == nil || s.heard.IsZero()) {
 			return false
 		}
 	}

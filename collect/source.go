@@ -48,7 +48,14 @@ func (c *Collector) Add(node string) *Source {
 // Node returns the name of the node.
 func (s *Source) Node() string { return s.node }
 
-// Close pauses the node: the merge does not wait for its events until the next Add.
+// Open makes the merge wait for the node's events again, after Close.
+func (s *Source) Open() {
+	s.c.mu.Lock()
+	s.open = true
+	s.c.mu.Unlock()
+}
+
+// Close pauses the node: the merge does not wait for its events until Open or the next Add.
 func (s *Source) Close() {
 	s.c.mu.Lock()
 	s.open = false

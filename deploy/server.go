@@ -69,7 +69,7 @@ func (v *Values) serverPod() corev1.PodSpec {
 func (v *Values) serverContainer() corev1.Container {
 	// Requests may hold half of GOMEMLIMIT together: package server takes it from there.
 	limits := corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("512Mi"),
+		corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("448Mi"),
 	}
 	c := corev1.Container{
 		Name:            ComponentServer,

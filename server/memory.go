@@ -24,7 +24,7 @@ const (
 	streamMemory  = 16 << 10
 	// aheadMemory is what the agents of a request may send ahead together: each a window, within minWindow and
 	// maxWindow. It is about what 1,000 of them gather twice.
-	aheadMemory          = 16 << 20
+	aheadMemory          = 12 << 20
 	minWindow, maxWindow = 4 << 10, 128 << 10
 	// memoryStep: memory is taken from the limit in such steps.
 	memoryStep = 64 << 10

@@ -23,7 +23,7 @@ func newShare(t *testing.T, limit int) *share {
 }
 
 func TestMemory_IsHalfOfTheHeap(t *testing.T) {
-	for heap, want := range map[int64]int{400 << 20: 200 << 20, 1 << 20: minMemory, math.MaxInt64: unlimitedMemory} {
+	for heap, want := range map[int64]int{350 << 20: 175 << 20, 1 << 20: minMemory, math.MaxInt64: unlimitedMemory} {
 		if got := memoryOf(heap); got != want {
 			t.Errorf("of %d MiB: %d MiB, want %d", heap>>20, got>>20, want>>20)
 		}

@@ -29,7 +29,7 @@ func manyAgents(h *harness, n int, a *fakeAgent) {
 
 // TestRequests_OfAThousandNodes has a server with the memory of an installed one.
 func TestRequests_OfAThousandNodes(t *testing.T) {
-	const nodes, each, limit = manyNodes, 60, 200 << 20
+	const nodes, each, limit = manyNodes, 60, 175 << 20
 	a := &fakeAgent{}
 	for i := range uint64(each) {
 		a.history = append(a.history, dnsEvent(now+i, "shop", "web"))
@@ -102,7 +102,7 @@ func TestRequests_OfAThousandNodes(t *testing.T) {
 
 // TestShare_OfAgents compares what requests reserve with what the agents of a large cluster may send.
 func TestShare_OfAgents(t *testing.T) {
-	for agents, want := range map[int]int{0: maxWindow, 1: maxWindow, 64: maxWindow, 1000: 16777, 100_000: minWindow} {
+	for agents, want := range map[int]int{0: maxWindow, 1: maxWindow, 64: maxWindow, 1000: 12582, 100_000: minWindow} {
 		if got := windowOf(agents); got != want {
 			t.Errorf("a window of %d bytes for %d agents, want %d", got, agents, want)
 		}

@@ -279,6 +279,7 @@ func (f *follow) cut(
 	ctx context.Context, source *collect.Source, at *position, answer orbit.NodeAnswer, message string,
 ) {
 	at.watermark = cmp.Or(at.watermark, nowNs())
+	source.Close() // flows do not wait for its halves
 	f.coverage.cut(source.Node(), answer, message, at.gaps.cut(at.watermark))
 	state := event.NodeState_NODE_STATE_RECONNECTING
 	if answer == orbit.NodeAnswer_NODE_ANSWER_INCOMPATIBLE {
@@ -380,6 +381,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 			f.coverage.hello(g.node, h, at.gaps.follow(h, at.watermark), skew)
 			if !answered {
 				answered = true
+				source.Open()
 				f.setState(ctx, source, at, stateOf(h))
 			}
 		}

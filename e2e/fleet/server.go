@@ -26,7 +26,7 @@ type server struct {
 }
 
 // memoryLimit is GOMEMLIMIT of an installed server.
-const memoryLimit = "400MiB"
+const memoryLimit = "350MiB"
 
 // startServer runs a server that asks the API server at a URL. The caller stops it.
 func startServer(ctx context.Context, program, apiURL, memory string) (*server, error) {
