@@ -86,6 +86,27 @@ func TestJoin_StartingNodeIsNotAwaited(t *testing.T) {
 	})
 }
 
+// A node whose agent does not answer holds no flow up; once it answers, its halves are awaited again.
+func TestJoin_PausedNodeIsNotAwaited(t *testing.T) {
+	inWorld(t, Options{Namer: onNodeB{cluster}}, func(w *world) {
+		b := w.c.Add("b")
+		b.Close()
+		w.feed("a", client.event())
+		w.want(time.Millisecond, "new client+->server 10")
+	})
+	inWorld(t, Options{Namer: onNodeB{cluster}}, func(w *world) {
+		b := w.c.Add("b")
+		b.Close()
+		b.Open()
+		w.feed("b")
+		w.feed("a", client.event())
+		w.want(100 * time.Millisecond)
+		w.feed("b", server.event())
+		w.feed("a")
+		w.want(10*time.Millisecond, "new client+->server+ 10")
+	})
+}
+
 func TestJoin_UnobservedPeerIsNotAwaited(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		out := client

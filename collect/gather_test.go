@@ -91,3 +91,33 @@ func TestOrder_SlowNodesHoldUpNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestJoin_NodeThatLagsIsNotAwaited has a node among many whose events come three seconds late. A new flow is shown
+// without that node's half, and an ended one with it.
+func TestJoin_NodeThatLagsIsNotAwaited(t *testing.T) {
+	const late = 3 * time.Second
+	inWorld(t, Options{Namer: onNodeB{cluster}}, func(w *world) {
+		others := func() {
+			for node := range gatherFrom {
+				w.feed(fmt.Sprint("node-", node))
+			}
+		}
+		w.feed("b")
+		time.Sleep(late)
+		others()
+		w.take(time.Second) // the median is read meanwhile
+		others()
+		w.feed("node-0", client.event())
+		w.want(100*time.Millisecond, "new client+->server 10")
+
+		short := client.as(closed, 20)
+		short.isn, short.cookie = [2]uint32{77, 78}, 79
+		w.feed("node-0", short.event())
+		others()
+		w.want(time.Second)
+		other := server.as(closed, 20)
+		other.isn, other.cookie, other.ago = [2]uint32{77, 78}, 80, time.Second
+		w.feed("b", other.event())
+		w.want(time.Second, "closed client+->server+ 20")
+	})
+}

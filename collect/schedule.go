@@ -82,12 +82,19 @@ func (c *Collector) expects(f *flow) bool {
 	side := f.missing()
 	peer := f.ends[side].name
 	if s := c.sources[peer.Node]; peer.Node != "" {
-		if s != nil && !s.open || c.o.SkipStarting && (s == nil || s.heard.IsZero()) {
+		if s != nil && (!s.open || c.lags(s) && !f.allClosed()) || c.o.SkipStarting && (s == nil || s.heard.IsZero()) {
 			return false
 		}
 	}
 	// The client of an observed dst with a node's or an unknown address may be an observed pod behind SNAT.
 	return peer.Observed || side == src && peer.Pod == ""
+}
+
+// lags reports whether a node, of many, is so far behind most others that its half of a new flow comes too late for the
+// flow's first event. The last event of an ended flow waits for such nodes: see behind.
+func (c *Collector) lags(s *Source) bool {
+	return !c.o.Recorded && len(c.sources) >= gatherFrom && !s.heard.IsZero() &&
+		s.watermark+uint64(c.o.MaxDelay+c.o.JoinWindow) < c.typical
 }
 
 // lacksHalf reports whether the last event of an emitted flow would be without the half of an observed pod.

@@ -74,6 +74,10 @@ func gatherOf(agents int) time.Duration {
 	return min(time.Duration(agents)*gatherPerAgent, maxGather).Truncate(time.Millisecond)
 }
 
+// joinWindowOf is how long flows wait for their second half, where agents gather. The half of an agent that has just sent
+// comes that much later.
+func joinWindowOf(gather time.Duration) time.Duration { return max(joinWindow, gather+joinWindow/2) }
+
 // maxReading limits the batches of a request that are decoded.
 const maxReading = 16
 
@@ -124,7 +128,7 @@ func (s *Service) stream(
 	}
 	f.gather = gatherOf(len(s.agentsOf(c.target)))
 	f.collector = c.newCollector(collect.Options{Interval: reportInterval(interval), Updates: leastUpdate(interval),
-		MaxDelay: maxDelay + f.gather, JoinWindow: joinWindow + f.gather,
+		MaxDelay: maxDelay + f.gather, JoinWindow: joinWindowOf(f.gather),
 		Memory: func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil }})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
