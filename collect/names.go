@@ -42,8 +42,8 @@ func (s *sharedNames) share(n Name) *Name {
 	return shared
 }
 
-// trimNames drops the names of the ends' pods once both ends are observed: their own halves name them. Names of Services
-// and hosts stay, and what may still get a name.
+// trimNames drops the names of the ends' pods once both ends are observed: their own halves name them. Names of
+// Services and hosts stay, and what may still get a name.
 func (f *flow) trimNames() {
 	if !f.both() {
 		return

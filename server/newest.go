@@ -101,8 +101,8 @@ func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, som
 	return kept <= maxKept
 }
 
-// acquire waits for a slot, or until ctx ends. The function that it returns, of which further calls do nothing, gives it
-// back.
+// acquire waits for a slot, or until ctx ends. The function that it returns gives the slot back; further calls of it do
+// nothing.
 func acquire(ctx context.Context, slots chan struct{}) (release func()) {
 	select {
 	case slots <- struct{}{}:

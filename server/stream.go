@@ -74,8 +74,8 @@ func gatherOf(agents int) time.Duration {
 	return min(time.Duration(agents)*gatherPerAgent, maxGather).Truncate(time.Millisecond)
 }
 
-// joinWindowOf is how long flows wait for their second half, where agents gather. The half of an agent that has just sent
-// comes that much later.
+// joinWindowOf is how long flows wait for their second half, where agents gather. The half of an agent that has just
+// sent comes that much later.
 func joinWindowOf(gather time.Duration) time.Duration { return max(joinWindow, gather+joinWindow/2) }
 
 // maxReading limits the batches of a request that are decoded.
