@@ -63,7 +63,8 @@ func name(cmd *cobra.Command) string {
 var freeText = []string{
 	"as", "as-group", "as-uid", "as-user-extra", "authority-secret", "cache-dir", "count", "cuda-library", "dns-port",
 	"duration", "from", "group", "history-memory", "history-resource", "history-url", "image", "image-pull-secret",
-	"interval", "last", "limit", "max-nodes", "min-duration", "nvml-library", "oldest-kernel", "otlp-ca-secret",
+	"image-registry", "interval", "last", "limit", "max-nodes", "min-duration", "nvml-library", "oldest-kernel",
+	"otlp-ca-secret",
 	"otlp-client-secret", "otlp-endpoint", "otlp-headers-secret", "otlp-metrics-interval", "otlp-updates",
 	"pod-resources", "proxy-url", "replicas", "request-timeout", "server", "since", "speed", "timeout",
 	"tls-server-name", "to", "token", "tracer-annotations", "tracer-labels", "tracer-resources", "until", "window",
@@ -77,7 +78,7 @@ func flagCompletions(c *complete.Cluster) map[string]complete.Func {
 	runtimeClass := one(complete.Join(complete.Words("none\tno RuntimeClass"), c.RuntimeClasses))
 	all := map[string]complete.Func{
 		"--context": one(c.Contexts), "--cluster": one(c.Clusters), "--user": one(c.Users),
-		"--kubeconfig": complete.Files, "--certificate-authority": complete.Files,
+		"--kubeconfig": complete.Files, "--certificate-authority": complete.Files, "--registry-ca": complete.Files,
 		"--client-certificate": complete.Files, "--client-key": complete.Files, "--record": complete.Files,
 		"--dir": complete.Directories,
 
@@ -99,7 +100,8 @@ func flagCompletions(c *complete.Cluster) map[string]complete.Func {
 
 		"--output": complete.Output(render.Formats(), shownKinds), "install --output": words("yaml"),
 		"upgrade --output": words("yaml"), "status --output": words("json"), "doctor --output": words("json"),
-		"version --output": words("json"),
+		"version --output": words("json"), "image list --output": words("name"),
+		"image save --output": complete.Files, "--platform": list(complete.Words("linux/amd64", "linux/arm64")),
 
 		"rbac --user": complete.Nothing, "rbac --viewer": words("user:", "group:", "sa:"),
 		"replay --group": func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {

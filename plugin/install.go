@@ -42,6 +42,7 @@ type installOptions struct {
 	upgrade bool
 
 	image           string
+	registry        registryOption
 	pullSecrets     []string
 	historyMemory   string
 	kinds           []string
@@ -115,6 +116,7 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 		deploy.DefaultNamespace + ")"
 	defaults := deploy.Default("", version.Version(), version.Image())
 	flags.StringVar(&o.image, "image", "", "Image of agents and servers (default "+version.Image()+")")
+	o.registry.bind(flags)
 	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil,
 		"Secret in the installation's namespace with the registry's credentials (may be repeated)")
 	flags.StringVar(&o.historyMemory, "history-memory", defaults.HistoryMemory.String(),
@@ -218,6 +220,13 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 		if flags.Changed(flag) {
 			set()
 		}
+	}
+	image, err := o.registry.image(o.image, "", version.Image())
+	if err != nil {
+		return err
+	}
+	if image != version.Image() {
+		v.Image = image
 	}
 	o.overrideHistory(flags, v)
 	if err := o.otlp.override(flags, v); err != nil {

@@ -101,7 +101,7 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newQueryCommand(streams),
 		newReplayCommand(streams), newInstallCommand(streams), newUpgradeCommand(streams), newUninstallCommand(streams),
 		newStatusCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams),
-		newCompletionCommand(streams), newVersionCommand(streams))
+		newCompletionCommand(streams), newImageCommand(streams), newVersionCommand(streams))
 	addCompletions(root)
 	groupHelp(root)
 	return root

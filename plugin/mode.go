@@ -64,6 +64,7 @@ func (o *traceOptions) tracerFlags() (set []string) {
 		}
 	}
 	add("image", o.image != "")
+	add("image-registry", o.registry.registry != "")
 	add("image-pull-policy", o.pullPolicy != "")
 	add("image-pull-secret", len(o.pullSecrets) > 0)
 	add("tracer-namespace", o.tracerNamespace != "")

@@ -86,7 +86,7 @@ func (o *sinceOptions) bind(flags *pflag.FlagSet) {
 // liveFlags are those that do not go with --since.
 var liveFlags = []string{
 	"duration", "interval", "window", "count", "record", "max-nodes", "privileged", "reverse-dns", "dns-port",
-	"image", "image-pull-policy", "image-pull-secret",
+	"image", "image-registry", "image-pull-policy", "image-pull-secret",
 	"tracer-namespace", "tracer-resources", "tracer-labels", "tracer-annotations",
 	"nvml-library", "cuda-library", "gpu-runtime-class", "pod-resources",
 	"syscall", "errors-only", "min-duration",

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,6 +34,7 @@ type rbacOptions struct {
 
 	policy       bool
 	image        string
+	registry     registryOption
 	gpu          bool
 	runtimeClass string
 	kernel       string
@@ -94,6 +94,7 @@ may hold secrets.`,
 	flags.StringVar(&o.image, "image", "",
 		"With --admission-policy: the only image, best by digest (default $"+envImage+", else "+version.TracerImage()+
 			")")
+	o.registry.bind(flags)
 	flags.BoolVar(&o.gpu, "gpu", false, "With --admission-policy: also admit tracers that read GPUs")
 	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", launch.NvidiaRuntimeClass,
 		"With --gpu: the RuntimeClass that tracers may have, or none")
@@ -187,7 +188,10 @@ func (o *rbacOptions) run(cmd *cobra.Command, streams genericiooptions.IOStreams
 	var out bytes.Buffer
 	o.writeRoles(&out, namespace)
 	if o.policy {
-		policy := o.admissionPolicy()
+		policy, err := o.admissionPolicy()
+		if err != nil {
+			return err
+		}
 		if !strings.Contains(policy.Image, "@") {
 			fmt.Fprintf(streams.ErrOut,
 				"note: whoever may push %s decides what runs on the nodes: name the image by its "+
@@ -229,15 +233,19 @@ func bindingName(kind, name string) string {
 	return "orb8:" + strings.ToLower(kind) + ":" + hex.EncodeToString(sum[:8])
 }
 
-func (o *rbacOptions) admissionPolicy() *launch.Policy {
+func (o *rbacOptions) admissionPolicy() (*launch.Policy, error) {
+	image, err := o.registry.image(o.image, os.Getenv(envImage), version.TracerImage())
+	if err != nil {
+		return nil, err
+	}
 	p := &launch.Policy{
-		Namespace: o.tracerNamespace, Image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()),
+		Namespace: o.tracerNamespace, Image: image,
 		GPU: o.gpu, RuntimeClass: o.runtimeClass, Kernel: o.kernel, Labels: o.labels, Annotations: o.annotations,
 	}
 	if o.runtimeClass == runtimeClassNone {
 		p.RuntimeClass = ""
 	}
-	return p
+	return p, nil
 }
 
 func writeObjects(out io.Writer, objects []any) error {

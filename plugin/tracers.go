@@ -23,6 +23,7 @@ type tracerOptions struct {
 
 	maxNodes        int
 	image           string
+	registry        registryOption
 	pullPolicy      string
 	pullSecrets     []string
 	tracerNamespace string
@@ -37,6 +38,7 @@ func (o *tracerOptions) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.maxNodes, "max-nodes", 50, "Start tracers on this many nodes at most")
 	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+
 		")")
+	o.registry.bind(flags)
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
 	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil,
 		"Secret in the tracer's namespace with the registry's credentials (may be repeated)")
@@ -76,7 +78,7 @@ type tracerConfig struct {
 // complete validates the options without any request or file access.
 func (o *tracerOptions) complete() (tracerConfig, error) {
 	c := tracerConfig{
-		maxNodes: o.maxNodes, image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()),
+		maxNodes:        o.maxNodes,
 		pullSecrets:     o.pullSecrets,
 		pullPolicy:      corev1.PullPolicy(cmp.Or(o.pullPolicy, string(corev1.PullIfNotPresent))),
 		tracerNamespace: o.tracerNamespace, privileged: o.privileged,
@@ -88,6 +90,10 @@ func (o *tracerOptions) complete() (tracerConfig, error) {
 	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
 	default:
 		return c, usagef("--image-pull-policy %q: want Always, IfNotPresent or Never", o.pullPolicy)
+	}
+	var err error
+	if c.image, err = o.registry.image(o.image, os.Getenv(envImage), version.TracerImage()); err != nil {
+		return c, err
 	}
 	return c, c.completeMetadata(o)
 }

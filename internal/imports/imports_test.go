@@ -135,6 +135,10 @@ var rules = []rule{
 		why: "the plugin is pure Go for every platform kubectl runs on",
 	},
 	{
+		folder: "plugin/images", never: remote, own: []string{"plugin/images"},
+		why: "images come from a registry, whatever cluster they are for",
+	},
+	{
 		folder: "plugin/terminal", never: remote, own: []string{"plugin/terminal"},
 		why: "the environment says what a terminal can show",
 	},

@@ -141,8 +141,8 @@ func (o *Options) resolve(found *Installation) (*deploy.Values, error) {
 	case found == nil || stored == o.Defaults.Image:
 		values.Image = o.Defaults.Image
 	case found.Version != o.Defaults.Version:
-		return nil, fmt.Errorf("orb8 %s was installed with --image %s: name the image of %s with --image",
-			found.Version, stored, o.Defaults.Version)
+		return nil, fmt.Errorf("orb8 %s was installed with the image %s: name the one of %s with --image or "+
+			"--image-registry", found.Version, stored, o.Defaults.Version)
 	default:
 		values.Image = stored
 	}
