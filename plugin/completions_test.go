@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -230,5 +232,40 @@ func TestCompletions_EndWithoutAnAnswer(t *testing.T) {
 	}
 	if d := time.Since(started); d > 10*time.Second {
 		t.Errorf("ended after %v", d)
+	}
+}
+
+func TestCompletions_EndBeforeTheCredentials(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("it runs a shell script")
+	}
+	dir := t.TempDir()
+	waits, started := filepath.Join(dir, "waits"), filepath.Join(dir, "started")
+	script := fmt.Sprintf("#!/bin/sh\ntouch %s\nwhile [ -e %s ]; do sleep 0.1; done\n", started, waits)
+	if err := errors.Join(os.WriteFile(waits, nil, 0o600),
+		os.WriteFile(filepath.Join(dir, "login"), []byte(script), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.Remove(waits) }()
+	path := shop(t, "https://127.0.0.1:1")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := fmt.Sprintf("{name: alice, user: {exec: {apiVersion: client.authentication.k8s.io/v1, "+
+		"interactiveMode: Never, command: %s/login}}}", dir)
+	changed := strings.Replace(string(text), "{name: alice, user: {}}", login, 1)
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if got := completeWords(t, path, "trace network w"); got != ":4" {
+		t.Errorf("got %q", got)
+	}
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("ended after %v", d)
+	}
+	if _, err := os.Stat(started); err != nil {
+		t.Errorf("the credential plugin was not run: %v", err)
 	}
 }
