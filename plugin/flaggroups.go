@@ -22,12 +22,13 @@ const (
 	groupExport = "Metrics, export and older history"
 	groupApply  = "How to apply it"
 	groupFile   = "Where the file is"
+	groupImages = "Images and their registry"
 	groupKube   = "Cluster and user"
 )
 
 // flagTitles are the groups of flags in the order of help.
-var flagTitles = []string{groupGrant, groupPolicy, groupSetup, groupExport, groupApply, groupFile, groupWhat, groupWhen,
-	groupHow, groupWhere, groupGPU, groupKube}
+var flagTitles = []string{groupGrant, groupPolicy, groupSetup, groupExport, groupApply, groupFile, groupImages,
+	groupWhat, groupWhen, groupHow, groupWhere, groupGPU, groupKube}
 
 // FlagTitles returns the groups of flags in the order of help, for the manual pages.
 func FlagTitles() []string { return slices.Clone(flagTitles) }
@@ -38,21 +39,23 @@ var flagGroups = map[string][]string{
 		"min-duration", "summary", "dns-port", "group", "limit", "last", "aggregate-by", "top", "why", "gpu"},
 	groupWhen: {"duration", "interval", "since", "until", "window", "once", "count", "from", "to", "speed"},
 	groupHow:  {"output", "no-headers", "sort-by", "graph", "record", "reverse-dns", "fail-on-loss"},
-	groupWhere: {"mode", "orb8-namespace", "max-nodes", "image", "image-pull-policy", "image-pull-secret",
-		"tracer-namespace", "tracer-resources", "tracer-labels", "tracer-annotations", "privileged"},
+	groupWhere: {"mode", "orb8-namespace", "max-nodes", "image", "image-registry", "image-pull-policy",
+		"image-pull-secret", "tracer-namespace", "tracer-resources", "tracer-labels", "tracer-annotations",
+		"privileged"},
 	groupGPU: {"nvml-library", "cuda-library", "gpu-runtime-class", "pod-resources"},
 	groupGrant: {"rbac --user", "rbac --group", "rbac --viewer", "rbac --sensitive", "rbac --all-namespaces",
 		"rbac --namespace", "rbac --orb8-namespace", "rbac --tracer-namespace"},
-	groupPolicy: {"rbac --admission-policy", "rbac --image", "rbac --gpu", "rbac --gpu-runtime-class",
-		"rbac --oldest-kernel", "rbac --tracer-labels", "rbac --tracer-annotations"},
-	groupSetup: {"install --namespace", "install --image", "install --image-pull-secret", "install --privileged",
-		"install --gpu-runtime-class", "history-memory", "kinds", "replicas", "node-selector", "aggregate-to-view",
-		"oldest-kernel", "authority-secret"},
+	groupPolicy: {"rbac --admission-policy", "rbac --image", "rbac --image-registry", "rbac --gpu",
+		"rbac --gpu-runtime-class", "rbac --oldest-kernel", "rbac --tracer-labels", "rbac --tracer-annotations"},
+	groupSetup: {"install --namespace", "install --image", "install --image-registry", "install --image-pull-secret",
+		"install --privileged", "install --gpu-runtime-class", "history-memory", "kinds", "replicas", "node-selector",
+		"aggregate-to-view", "oldest-kernel", "authority-secret"},
 	groupExport: {"metrics-auth", "service-monitor", "pod-monitor", "otlp-endpoint", "otlp-protocol", "otlp-insecure",
 		"otlp-signals", "otlp-metrics-interval", "otlp-kinds", "otlp-updates", "otlp-headers-secret", "otlp-ca-secret",
 		"otlp-client-secret", "history-url", "history-resource"},
-	groupApply: {"install --output", "dry-run", "timeout", "force", "force-conflicts"},
-	groupFile:  {"dir"},
+	groupApply:  {"install --output", "dry-run", "timeout", "force", "force-conflicts"},
+	groupFile:   {"dir", "image save --output"},
+	groupImages: {"image save --image-registry", "image list --image-registry", "all", "platform", "registry-ca"},
 	groupKube: {"kubeconfig", "context", "cluster", "user", "request-timeout", "server", "certificate-authority",
 		"tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression", "client-certificate",
 		"client-key", "token", "as", "as-uid", "as-group", "as-user-extra", "cache-dir"},
@@ -63,8 +66,11 @@ var flagValues = map[string][]string{
 	"NAME": {"namespace", "node", "container", "context", "cluster", "user", "tracer-namespace", "orb8-namespace",
 		"image-pull-secret", "authority-secret", "gpu-runtime-class", "tls-server-name", "as", "as-group",
 		"otlp-headers-secret", "otlp-ca-secret", "otlp-client-secret"},
-	"FILE":           {"kubeconfig", "certificate-authority", "client-certificate", "client-key", "record"},
+	"FILE": {"kubeconfig", "certificate-authority", "client-certificate", "client-key", "record",
+		"registry-ca", "image save --output"},
 	"DIRECTORY":      {"dir"},
+	"REGISTRY":       {"image-registry"},
+	"OS/ARCH,...":    {"platform"},
 	"PATH":           {"nvml-library", "cuda-library", "pod-resources"},
 	"FORMAT":         {"output", "graph"},
 	"FIELD":          {"sort-by"},
@@ -105,7 +111,7 @@ const (
 var commandGroups = map[string]string{
 	"trace": commandsLive, "top": commandsLive, "why": commandsLive, "query": commandsPast, "replay": commandsPast,
 	"install": commandsInstall, "upgrade": commandsInstall, "status": commandsInstall, "uninstall": commandsInstall,
-	"doctor": commandsHelp, "cleanup": commandsHelp, "rbac": commandsHelp,
+	"doctor": commandsHelp, "cleanup": commandsHelp, "rbac": commandsHelp, "image": commandsHelp,
 }
 
 // groupHelp groups commands and flags in the help of root and everything below.
@@ -132,7 +138,11 @@ func groupHelp(root *cobra.Command) {
 			if group != "" {
 				helptext.SetGroup(f, group)
 			}
-			if value := values[f.Name]; value != "" {
+			value, own := values[path+" --"+f.Name]
+			if !own {
+				value = values[f.Name]
+			}
+			if value != "" {
 				helptext.SetPlaceholder(f, value)
 			}
 		})

@@ -22,6 +22,8 @@ func newImageCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "image", Short: "List and save the images that orb8 starts, for clusters without access to ghcr.io",
 		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  kubectl orb8 image list
+  kubectl orb8 image save --all -o orb8.tar`,
 	}
 	cmd.AddCommand(newImageListCommand(streams), newImageSaveCommand(streams))
 	return cmd
