@@ -30,7 +30,8 @@ prefix=${ORB8_PREFIX:-/usr/local/bin}
 [ -n "${ORB8_PREFIX-}" ] || [ -w "$prefix" ] || prefix=$HOME/.local/bin
 mkdir -p "$prefix"
 install -m 755 bin/kubectl-orb8 "$prefix/kubectl-orb8"
-echo "installed $prefix/kubectl-orb8"
+install -m 755 plugin/complete/scripts/kubectl_complete-orb8 "$prefix/kubectl_complete-orb8"
+echo "installed $prefix/kubectl-orb8, and kubectl_complete-orb8 for the completion by kubectl"
 case :$PATH: in
 *:"$prefix":*) ;;
 *) echo "put $prefix on your PATH" ;;
