@@ -189,6 +189,7 @@ func (o *installOptions) run(cmd *cobra.Command) error {
 		if err := useInstalled(ctx, i, o.kube, &options.Defaults.Namespace); err != nil {
 			return err
 		}
+		defer noteVersion(ctx, i.Client, i.Logf)()
 		objects, err := i.Install(ctx, options)
 		if o.output != "" && len(objects) > 0 {
 			err = errors.Join(o.print(objects, ""), err)

@@ -45,6 +45,7 @@ type engine interface {
 // runSession runs one session, whose consumer open makes, and maps its end to an exit code.
 func runSession(parent context.Context, c *traceConfig, open func(engine, intake) live.Consumer) error {
 	r := newReporter(c.streams.ErrOut)
+	defer noteVersion(parent, c.client, r.Logf)()
 	s := c.engine(parent, r)
 	stopSignals := watchSignals(s.Interrupt)
 	defer stopSignals()

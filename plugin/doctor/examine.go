@@ -74,7 +74,11 @@ func Examine(ctx context.Context, config Config, deps Dependencies) ([]Finding, 
 	if err != nil {
 		return nil, err
 	}
-	x.add("api server", OK, v.GitVersion+" at "+x.Host, "")
+	if untested := kube.Untested(v); untested != "" {
+		x.add("api server", Warning, untested+"; at "+x.Host, "")
+	} else {
+		x.add("api server", OK, v.GitVersion+" at "+x.Host, "")
+	}
 	if err := x.checkPermissions(ctx); err != nil {
 		return nil, err
 	}
