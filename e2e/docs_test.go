@@ -66,13 +66,13 @@ func tutorial(e *kit.Env, name string) string {
 func startShop(t *testing.T, e *kit.Env) {
 	t.Helper()
 	home := t.TempDir()
-	remove := func() {
-		if s := e.Shell(t, home, "kubectl delete namespace shop --ignore-not-found"); s.Wait(t) != 0 {
+	remove := func(flags string) {
+		if s := e.Shell(t, home, "kubectl delete namespace shop --ignore-not-found "+flags); s.Wait(t) != 0 {
 			t.Error(s.Output())
 		}
 	}
-	remove() // of a test that was killed
-	t.Cleanup(remove)
+	remove("") // of a test that was killed
+	t.Cleanup(func() { remove("--wait=false") })
 	executePage(t, e, tutorial(e, shopPage))
 }
 

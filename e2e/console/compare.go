@@ -22,13 +22,15 @@ var shapes = []struct {
 	{regexp.MustCompile(`\b[a-z0-9]+-node\d\b`), "NODE"},
 	{regexp.MustCompile(`\b(1/1 node|2/2 nodes)\b`), "ALL nodes"},
 	{regexp.MustCompile(`\bfrom [12] nodes?\b`), "from ALL nodes"},
+	// The quotes of a label in a graph.
+	{regexp.MustCompile(`\|"|"\|`), " | "},
 	// Versions, and tags of images.
 	{regexp.MustCompile(`\bv\d+\.\d+\.\d+[\w.+-]*|(?:\b|:)[0-9a-f]{7,40}(-dirty)?\b`), "VERSION"},
 }
 
-// number is a quantity: an amount with or without a unit, a share, or two of them, used/limit; duration is a time.
+// number is a quantity: an amount with or without a unit, a share, a rate, or used/limit; duration is a time.
 var (
-	number   = regexp.MustCompile(`^-?\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|W|%)?(/\d+(\.\d+)?(Ki|Mi|Gi|Ti|W)?)?$`)
+	number   = regexp.MustCompile(`^-?\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|W|%)?(/\d+(\.\d+)?(Ki|Mi|Gi|Ti|W)?|/s)?$`)
 	duration = regexp.MustCompile(`^[+-]?(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+$`)
 )
 

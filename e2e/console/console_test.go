@@ -89,6 +89,7 @@ func TestShape_ReplacesWhatVaries(t *testing.T) {
 		"<-10.244.1.7:49152  ->10.0.0.1:443":           "<-IP:PORT ->IP:443",
 		"kubernetes v1.37.2, image orb8:5bedba6-dirty": "kubernetes VERSION, image orb8VERSION",
 		"orb8-agent-x2bcd on mine-node2":               "orb8-agent-HASH on NODE",
+		`n0 -->|"515Ki/s 32µs"| n1`:                    "n0 --> | N D | n1",
 		"67.0Gi/80.0Gi  612W/700W  97.0  n/a":          "N N N n/a",
 		"the program gave up after 1m3.5s, exit 3":     "the program gave up after D, exit N",
 		"deploy/web  db-0  sts/db:5432":                "deploy/web db-0 sts/db:5432",
