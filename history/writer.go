@@ -73,7 +73,7 @@ func newWriter(f file, s Session) (*Writer, error) {
 		w.write(frameSession, about)
 	}
 	if w.err != nil {
-		return nil, w.err
+		return nil, errors.Join(w.err, f.Close()) // Windows removes no open file
 	}
 	w.done.Go(w.flushing)
 	return w, nil

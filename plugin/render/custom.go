@@ -35,7 +35,7 @@ func openCustomFile(o *Options, out *flusher, path string) (Printer, error) {
 	lines := bufio.NewScanner(f)
 	var rows [][]string
 	for len(rows) < 2 && lines.Scan() {
-		rows = append(rows, strings.Fields(lines.Text()))
+		rows = append(rows, strings.Fields(strings.TrimPrefix(lines.Text(), byteOrderMark)))
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

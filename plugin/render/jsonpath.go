@@ -20,12 +20,17 @@ type pathPrinter struct {
 	result  bytes.Buffer
 }
 
+// byteOrderMark is what some editors of Windows begin a file in UTF-8 with.
+const byteOrderMark = "\ufeff"
+
 func openJSONPathFile(o *Options, out *flusher, file string) (Printer, error) {
 	template, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	return openJSONPath(o, out, string(template))
+	// Editors end the last line, those of Windows by two characters, and some begin the file with a mark.
+	text := strings.TrimRight(strings.TrimPrefix(string(template), byteOrderMark), "\r\n")
+	return openJSONPath(o, out, text)
 }
 
 func openJSONPath(o *Options, out *flusher, template string) (Printer, error) {

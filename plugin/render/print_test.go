@@ -75,6 +75,11 @@ func TestTemplate_Syntax(t *testing.T) {
 		"custom-columns-file=" +
 			write("columns", "FROM     BYTES\n.src.pod  {.bytesSent}\n"): "FROM                    BYTES\n" +
 			"client-6c7f9d5b8-x2x9z  1234567\n",
+		// As editors of Windows write them.
+		"jsonpath-file=" + write("windows path", "\ufeff{.dst.node}\r\n"): "node-2\n",
+		"jsonpath-file=" + write("bare path", ".dst.node\n"):              "node-2\n",
+		"custom-columns-file=" +
+			write("windows columns", "\ufeffTO\r\n.dst.node\r\n"): "TO\nnode-2\n",
 		"custom-columns=dst.port": "DST-PORT\n8080\n",
 	} {
 		if out, _ := print(t, Options{Output: output}, ev); out != want {
