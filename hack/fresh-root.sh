@@ -1,16 +1,29 @@
 #!/bin/sh
-# Runs a command on a clean clone of HEAD in a fresh Debian root, with nothing installed and cold caches, like on a new
-# contributor's machine. Needs root and debootstrap.
+# Runs a command on a clean clone of HEAD in a fresh Debian or Ubuntu root, with nothing installed and cold caches, like
+# on a new contributor's machine. Needs root and debootstrap.
 #
 #   hack/fresh-root.sh make demo
 #   SUITE=trixie hack/fresh-root.sh make test
+#   SUITE=noble hack/fresh-root.sh make demo
 #
 # The root is removed at the end; KEEP=1 keeps it and prints its path.
 set -eu
 
 [ "$#" -gt 0 ] || { echo "usage: $0 COMMAND [ARG ...]" >&2; exit 2; }
 suite=${SUITE:-bookworm}
-mirror=${MIRROR:-http://deb.debian.org/debian}
+script=
+case $suite in
+jammy | noble | plucky | questing)
+	mirror=${MIRROR:-http://archive.ubuntu.com/ubuntu}
+	components=main,universe
+	# debootstrap has one script for all of Ubuntu, by many names; an older one lacks those of newer suites.
+	script=gutsy
+	;;
+*)
+	mirror=${MIRROR:-http://deb.debian.org/debian}
+	components=main
+	;;
+esac
 repo=$(git -C "$(dirname "$0")/.." rev-parse --show-toplevel)
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
 
@@ -28,9 +41,13 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 echo "fresh-root: debootstrap $suite into $root" >&2
-debootstrap --variant=minbase --include=ca-certificates,make,git "$suite" "$root" "$mirror" >"$root.log" 2>&1 ||
+# shellcheck disable=SC2086 # script is one word or none
+debootstrap --variant=minbase --components="$components" --include=ca-certificates,make,git "$suite" "$root" "$mirror" \
+	$script >"$root.log" 2>&1 ||
 	{ tail -20 "$root.log" >&2; exit 1; }
 rm -f "$root.log"
+# An installed Ubuntu has its updates, where newer compilers are.
+[ -z "$script" ] || echo "deb $mirror $suite-updates main universe" >>"$root/etc/apt/sources.list"
 
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
