@@ -16,7 +16,7 @@ case $suite in
 jammy | noble | plucky | questing)
 	mirror=${MIRROR:-http://archive.ubuntu.com/ubuntu}
 	components=main,universe
-	# debootstrap has one script for all of Ubuntu, by many names; an older one lacks those of newer suites.
+	# One script of debootstrap serves all of Ubuntu. An old debootstrap does not know the names of new suites.
 	script=gutsy
 	;;
 *)
