@@ -45,7 +45,7 @@ func TestKrew_InstallsTheRelease(t *testing.T) {
 		if out := k.run(t, kubectl, "orb8", "completion", "install"); out != script+" written\n" {
 			t.Error(out)
 		}
-		if out := k.run(t, kubectl, "__complete", "orb8", "tr"); !strings.HasPrefix(out, "trace\t") {
+		if out := k.run(t, kubectl, "__complete", "orb8", "tr"); !strings.Contains(out, "\ntrace\t") {
 			t.Errorf("kubectl completes %q", out)
 		}
 		k.run(t, kubectl, "orb8", "completion", "uninstall")
