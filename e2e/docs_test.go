@@ -107,7 +107,7 @@ func executeBlocks(t *testing.T, e *kit.Env, path string, choose func([]*console
 }
 
 // streamTimeout bounds the wait for what a command prints before the reader interrupts it.
-const streamTimeout = 20 * time.Second
+const streamTimeout = 40 * time.Second
 
 func isStreaming(output string) bool { return strings.Contains(output, " streaming\n") }
 
