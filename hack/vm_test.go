@@ -35,8 +35,8 @@ func TestVM_FollowsItsState(t *testing.T) {
 	for _, step := range []struct{ command, want string }{
 		{"stop", ""},
 		{"delete", ""},
-		{"start", "start --tty=false --name orb8 --set .mounts = " + `[{"location": "` + root + `", "writable": true}] ` +
-			root + "/hack/lima/orb8.yaml"},
+		{"start", "start --tty=false --name orb8 --set .mounts = " +
+			`[{"location": "` + root + `", "writable": true}] ` + root + "/hack/lima/orb8.yaml"},
 		{"start", ""},
 		{"run make images", "shell --workdir " + root + " orb8 sudo env HOME=/root make images"},
 		{"stop", "stop orb8"},
