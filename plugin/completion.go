@@ -21,10 +21,13 @@ func newCompletionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: `Set up completion of commands, flags, and names from the cluster, in bash, zsh, fish and PowerShell.
 
 For kubectl orb8: kubectl 1.26 and later completes the words of a plugin, if the shell has kubectl's own completion
-(kubectl completion --help) and a file kubectl_complete-orb8 is in PATH. The release archives contain this file.
+(kubectl completion --help) and a file kubectl_complete-orb8 (on Windows kubectl_complete-orb8.cmd) is in PATH. The
+release archives contain it.
 krew installs only the plugin: "kubectl orb8 completion install" writes the file beside it.
 
 For the program kubectl-orb8, run by that name: "kubectl orb8 completion SHELL" prints a script for the shell.
+
+The fields of a --filter complete outside of quotes only.
 
 Names come from the cluster and the user of the flags typed so far. Where the cluster does not answer in 1.5 seconds,
 none are completed.`,
