@@ -109,7 +109,8 @@ generate: ## Compile the BPF programs and the protobuf files (clang 19, protoc);
 
 .PHONY: verify-generated
 verify-generated: generate ## Generate the files anew; fail if one differs from what is committed
-	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs deploy/chart || \
+	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs deploy/chart && \
+		! git ls-files --others --exclude-standard -- docs deploy/chart | grep . || \
 		{ echo 'run make generate and commit the result' >&2; exit 1; }
 
 .PHONY: install-deps
