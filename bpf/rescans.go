@@ -2,8 +2,19 @@ package bpf
 
 import "time"
 
-// ScanShare is the share of one CPU that scans may take: one in 20.
-const ScanShare = 20
+const (
+	// ScanShare is the share of one CPU that scans may take: one in 20.
+	ScanShare = 20
+	// maxScanShare is the share where a shorter interval than fullInterval was asked for: one in 5.
+	maxScanShare = 5
+	fullInterval = time.Second
+)
+
+// ScanShareAt is the share of one CPU that scans in an interval may take: one in so many. A scan takes as long, however
+// often it runs, so that a shorter interval has to cost more, or it would have no effect on a node with many sockets.
+func ScanShareAt(interval time.Duration) time.Duration {
+	return min(max(ScanShare*interval/fullInterval, maxScanShare), ScanShare)
+}
 
 // Rescans schedules the scans for preexisting sockets: when the scope has grown, and once more an interval later. A
 // connection that was not accepted at the first scan has no file to be found by.

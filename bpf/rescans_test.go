@@ -41,3 +41,14 @@ func TestRescans(t *testing.T) {
 		t.Error("due in a scope that never grew")
 	}
 }
+
+func TestScanShareAt_ShortIntervals(t *testing.T) {
+	for interval, want := range map[time.Duration]time.Duration{
+		time.Minute: 20, time.Second: 20, 500 * time.Millisecond: 10, 300 * time.Millisecond: 6,
+		100 * time.Millisecond: 5,
+	} {
+		if got := ScanShareAt(interval); got != want {
+			t.Errorf("at %v: one CPU in %d, want %d", interval, got, want)
+		}
+	}
+}

@@ -4,8 +4,10 @@ package tracer
 
 import (
 	"testing"
+	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
 func TestMaxFlows(t *testing.T) {
@@ -34,8 +36,30 @@ func TestMaxFlows_LeaveRoom(t *testing.T) {
 		flows := bpf.ShareOf(maxFlows(0, limit)).Size
 		sockets := bpf.ShareOf(maxStored(limit, []string{"flow"})).Size
 		bytes := int64(flows)*(192+256) + int64(sockets)*storedBytes["flow"]
-		if free := limit - bytes; free < fixedBytes {
+		ring := int64(flowRing(&session.Config{Interval: int64(fastInterval) - 1}, limit))
+		if free := limit - bytes - ring; free < fixedBytes {
 			t.Errorf("of %d MiB, %d are left", limit>>20, free>>20)
+		}
+	}
+}
+
+func TestFlowRing_OfShortIntervals(t *testing.T) {
+	for name, c := range map[string]struct {
+		interval time.Duration
+		asked    uint32
+		limit    int64
+		want     uint32
+	}{
+		"default interval":     {0, 0, 256 << 20, 0},
+		"a second":             {time.Second, 0, 256 << 20, 0},
+		"short":                {300 * time.Millisecond, 0, 256 << 20, fastRing},
+		"short, no limit":      {300 * time.Millisecond, 0, 0, fastRing},
+		"short, little room":   {300 * time.Millisecond, 0, 128 << 20, 0},
+		"short, of the client": {300 * time.Millisecond, 1 << 20, 0, 1 << 20},
+	} {
+		config := &session.Config{Interval: int64(c.interval), RingBytes: c.asked}
+		if got := flowRing(config, c.limit); got != c.want {
+			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
 		}
 	}
 }

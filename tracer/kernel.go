@@ -51,7 +51,7 @@ func openFlows(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source
 		Scope:      scope,
 		CgroupRoot: o.CgroupRoot,
 		Interval:   time.Duration(o.Config.GetInterval()),
-		RingBytes:  o.Config.GetRingBytes(),
+		RingBytes:  flowRing(o.Config, memoryLimit()),
 		MaxFlows:   maxFlows(o.Config.GetMaxFlows(), memoryLimit()),
 		MaxSockets: maxStored(memoryLimit(), o.Config.GetKinds()),
 	})

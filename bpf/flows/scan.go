@@ -47,7 +47,7 @@ func (w *scanner) run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			p.interval.Store(int64(max(p.options.Interval, bpf.ScanShare*cost)))
+			p.interval.Store(int64(max(p.options.Interval, bpf.ScanShareAt(p.options.Interval)*cost)))
 			w.next = nextScan(now, p.Interval())
 		}
 		wake.Reset(bpf.Until(scopeInterval))
