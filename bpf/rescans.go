@@ -5,7 +5,7 @@ import "time"
 const (
 	// ScanShare is the share of one CPU that scans may take: one in 20.
 	ScanShare = 20
-	// maxScanShare is the share where a shorter interval than fullInterval was asked for: one in 5.
+	// maxScanShare is the share for the shortest intervals: one in 5. From fullInterval on it is ScanShare.
 	maxScanShare = 5
 	fullInterval = time.Second
 )

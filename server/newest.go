@@ -18,8 +18,8 @@ const (
 	worthKeeping = 16
 	// maxKept limits the events that are kept until all nodes have answered.
 	maxKept = 1 << 15
-	// maxAsking is the number of nodes that are asked at a time: each takes some 30 KiB until it has answered, and the
-	// answers are decoded one after another in any case.
+	// maxAsking limits the concurrent requests of a query: each takes some 30 KiB until its node has answered, and more
+	// of them are not faster, since decoding the answers takes the time.
 	maxAsking = 64
 	// endsOfFlow is how many events a flow has in the answers of nodes: one of each end, and some are not visible.
 	endsOfFlow = 2

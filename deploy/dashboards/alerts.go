@@ -112,6 +112,10 @@ var agentAlerts = []Alert{
 		Summary: "Records of events are lost on their way to the collector",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) loses {{ $value | humanize }} " +
 			"records a second: {{ $labels.source }}."},
+	{Name: "Orb8MetricsExportFails", Value: "min_over_time(orb8_export_points_failing[5m])", Condition: "== 1",
+		For: "5m", Severity: warning, Summary: "Metrics are not exported",
+		Description: "The collector does not accept all metrics of the agent at {{ $labels.instance }} (node " +
+			"{{ $labels.node }})."},
 	{Name: "Orb8MetricsFolded", Value: growth("orb8_metrics_folded_total", "", "instance, node, family"),
 		Condition: "> 0", For: "1h", Severity: info, Summary: "An agent has more workloads or peers than series",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) counts workloads or peers as " +

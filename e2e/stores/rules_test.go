@@ -83,6 +83,8 @@ var ruleTests = []ruleTest{
 		`orb8_lost_events_total{instance="a:9091", node="n1", stage="export", source="queue full"}`: "0+60x30",
 	}, "9m", "15m", with(agent, "source", "queue full"),
 		"The agent at a:9091 (node n1) loses 1 records a second: queue full."},
+	{"Orb8MetricsExportFails", map[string]string{"orb8_export_points_failing" + ofAgent: "1x30"}, "4m", "11m", agent,
+		"The collector does not accept all metrics of the agent at a:9091 (node n1)."},
 	{"Orb8MetricsFolded", map[string]string{
 		`orb8_metrics_folded_total{instance="a:9091", node="n1", family="network"}`: "0+6x90",
 	}, "30m", "70m", with(agent, "family", "network"),
