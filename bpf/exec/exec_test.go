@@ -289,6 +289,39 @@ func TestProbe_CountsAFullRing(t *testing.T) {
 	}
 }
 
+// The kernel counts what programs cost while that is switched on.
+func TestProbe_CostsAreCounted(t *testing.T) {
+	b := newHarness(t, Options{})
+	runs := func() (sum uint64, ran time.Duration) {
+		for _, p := range b.probe.Programs() {
+			took, n := p.Cost()
+			sum, ran = sum+n, ran+took
+		}
+		return sum, ran
+	}
+	b.run(b.in, command{child: "nothing"})
+	if n, ran := runs(); n != 0 || ran != 0 {
+		t.Skipf("the kernel counts already: %d runs in %v", n, ran)
+	}
+	counting, err := bpf.CountCost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := counting.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const execs = 3
+	for range execs {
+		b.run(b.in, command{child: "nothing"})
+	}
+	if n, ran := runs(); n < 2*execs || ran <= 0 || ran > time.Second {
+		t.Errorf("%d runs of programs in %v for %d execs and exits", n, ran, execs)
+	}
+	b.end()
+}
+
 func TestManyExecsComeThroughWithoutLoss(t *testing.T) {
 	const shell = "/bin/sh"
 	if _, err := os.Stat(shell); err != nil {
