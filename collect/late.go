@@ -91,7 +91,7 @@ func (h *half) continues(g tombstone) bool {
 func (p *part) otherHalf() tombstone {
 	g := tombstone{last: max(p.start, p.report.last), clock: p.socket.source.clock, side: anySide}
 	if p.flow.roleKnown {
-		g.side = uint8(1 - p.side)
+		g.side = 1 - p.side
 	}
 	return g
 }

@@ -152,6 +152,10 @@ var rules = []rule{
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{
+		folder: "plugin/why/engine", only: []string{}, own: []string{},
+		why: "one engine judges GPUs and pods",
+	},
+	{
 		folder: "plugin/advice", never: remote, own: []string{"event", "collect/losses", "plugin/advice",
 			"internal/plural"},
 		why: "closing lines are made of events and losses",

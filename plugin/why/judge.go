@@ -1,24 +1,13 @@
 package why
 
-import "github.com/orb8-dev/kubectl-orb8/event"
-
-const (
-	// closeCall and clearMargin are the margins between the first and the second cause, shares of time: below closeCall
-	// a verdict is of low confidence, below clearMargin it is not of high confidence.
-	closeCall, clearMargin = 0.1, 0.35
-	// highShare is the least share of the first cause for high confidence.
-	highShare = 0.5
-	// fewSlots is how many slots make a verdict of low confidence.
-	fewSlots = 4
-	// coverage is the part of the slots in which a signal has to be known.
-	coverage = 0.7
-	// worthASecond is the share from which on a second cause is named.
-	worthASecond = 0.1
+import (
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/engine"
 )
 
 // judgement is what the time of a pod's GPUs went to.
 type judgement struct {
-	shares        shares
+	shares        []float64 // by cause; together 1
 	first, second event.GpuCause
 	margin        float64
 	confidence    event.GpuConfidence
@@ -27,105 +16,83 @@ type judgement struct {
 	slots         int // seen, of any device
 }
 
-// tally is the sum over the slots of all devices.
-type tally struct {
-	slots     int
-	known     [signalCount]int
-	doubted   [causeCount]int
-	failing   bool
-	untouched bool
-}
-
 // judge divides the time of a pod's devices among the causes.
 func (w *Watch) judge(devices []*podDevice) *judgement {
-	j := &judgement{devices: devices}
+	t := w.rules.NewTally(int(signalCount))
+	j := &judgement{devices: devices, shares: t.Shares}
 	if len(devices) == 0 {
 		return j
 	}
-	t := tally{untouched: true}
+	failing, untouched := false, true
 	for _, s := range devices {
 		j.slots = max(j.slots, s.clock.seen())
-		t.failing = t.failing || w.failing(s.device)
-		t.untouched = t.untouched && s.untouched()
+		failing = failing || w.failing(s.device)
+		untouched = untouched && s.untouched()
 	}
 	for _, s := range devices {
 		if w.failing(s.device) {
-			slots := max(s.clock.seen(), 1)
-			j.shares[sick] += float64(slots)
-			t.slots += slots
+			t.AddSlots(sick, max(s.clock.seen(), 1))
 			continue
 		}
-		w.divide(s, j, &t)
+		s.divide(t, untouched)
 	}
-	if t.untouched && !t.failing && t.slots == 0 {
-		j.shares[abandoned], t.slots = 1, 1
+	if untouched && !failing && t.Slots == 0 {
+		t.AddSlots(abandoned, 1)
 	}
-	if t.slots == 0 {
+	if t.Slots == 0 {
 		return j
 	}
 	for c := range j.shares {
-		j.shares[c] /= float64(t.slots)
+		j.shares[c] /= float64(t.Slots)
 	}
-	order := rank(&j.shares)
+	order := engine.Rank[event.GpuCause](j.shares)
 	j.first, j.second = order[0], order[1]
-	if t.failing && j.first != sick {
+	if failing && j.first != sick {
 		j.first, j.second = sick, order[0]
 	}
 	j.margin = j.shares[j.first] - j.shares[j.second]
-	w.setConfidence(j, &t)
+	w.setConfidence(j, t)
 	return j
 }
 
-// divide adds the slots of a device.
-func (w *Watch) divide(s *podDevice, j *judgement, t *tally) {
+// divide adds the slots of a device. untouched: no process does anything with the pod's devices.
+func (s *podDevice) divide(t *tally, untouched bool) {
 	for i := range s.vectors {
-		v := &s.vectors[i]
-		if !v.usable() {
-			continue
-		}
-		for i, x := range v {
-			if known(x) {
-				t.known[i]++
-			}
-		}
-		t.slots++
-		for i := range w.rules.rules {
-			if r := &w.rules.rules[i]; r.doubted(v) {
-				t.doubted[r.cause]++
-			}
-		}
-		if t.untouched {
-			j.shares[abandoned]++
-			continue
-		}
-		for c, x := range w.rules.split(v) {
-			j.shares[c] += x
+		switch v := &s.vectors[i]; {
+		case !v.usable():
+		case untouched:
+			t.AddWhole(abandoned, v[:])
+		default:
+			t.Add(v[:])
 		}
 	}
+}
+
+// confidences are those of events, by the engine's.
+var confidences = map[engine.Confidence]event.GpuConfidence{
+	engine.Low:    event.GpuConfidence_GPU_CONFIDENCE_LOW,
+	engine.Medium: event.GpuConfidence_GPU_CONFIDENCE_MEDIUM,
+	engine.High:   event.GpuConfidence_GPU_CONFIDENCE_HIGH,
 }
 
 // setConfidence sets the confidence of a judgement, and the signals that it lacks.
 func (w *Watch) setConfidence(j *judgement, t *tally) {
 	causes := []event.GpuCause{j.first}
-	if j.shares[j.second] >= worthASecond {
+	if j.shares[j.second] >= engine.WorthASecond {
 		causes = append(causes, j.second)
 	}
-	missing := w.rules.missing(causes, &t.known, t.slots)
+	missing := t.Missing(causes...)
 	node := w.nodes[j.devices[0].device.node]
 	lost := node.lost > 0 || node.doubted
 	// An unknown cause is never certain: it may be one that no source observes.
-	doubtful := 2*t.doubted[j.first] > t.slots || lost || j.first == unknown
+	doubtful := t.Doubted(j.first) || lost || j.first == unknown
 	for _, s := range j.devices {
 		doubtful = doubtful || s.shared
 	}
-	j.confidence = event.GpuConfidence_GPU_CONFIDENCE_MEDIUM
-	switch {
-	case j.first == sick:
-		j.confidence = event.GpuConfidence_GPU_CONFIDENCE_HIGH
-	case j.slots < fewSlots || j.margin < closeCall || len(missing) > 1:
-		j.confidence = event.GpuConfidence_GPU_CONFIDENCE_LOW
-	case j.margin >= clearMargin && j.shares[j.first] >= highShare && len(missing) == 0 && !doubtful:
-		j.confidence = event.GpuConfidence_GPU_CONFIDENCE_HIGH
+	j.confidence = event.GpuConfidence_GPU_CONFIDENCE_HIGH
+	if j.first != sick {
+		j.confidence = confidences[engine.Grounds{Slots: j.slots, First: j.shares[j.first], Margin: j.margin,
+			Missing: len(missing), Doubtful: doubtful}.Confidence()]
 	}
 	for _, s := range missing {
 		j.missing = append(j.missing, signalDocs[s].name)

@@ -1,11 +1,11 @@
 package why
 
-import "math"
+import "github.com/orb8-dev/kubectl-orb8/plugin/why/engine"
 
 // nan is an unknown number.
-var nan = math.NaN()
+var nan = engine.NaN
 
-func known(x float64) bool { return !math.IsNaN(x) }
+func known(x float64) bool { return engine.Known(x) }
 
 // or returns x, or a substitute if x is unknown.
 func or(x, substitute float64) float64 {
@@ -37,8 +37,8 @@ func most(list ...float64) float64 {
 	return best
 }
 
-// ramp is 0 at from, 1 at to, and in proportion between them. from may be the larger; the two differ.
-func ramp(x, from, to float64) float64 { return min(max((x-from)/(to-from), 0), 1) }
+// ramp is 0 at from, 1 at to, and in proportion between them.
+func ramp(x, from, to float64) float64 { return engine.Ramp(x, from, to) }
 
 func boolSignal(b bool) float64 {
 	if b {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/engine"
 )
 
 // with makes signals of a GPU that is idle for a share of the time: those given, and healthy ones.
@@ -26,50 +27,57 @@ func with(idle float64, signals map[signal]float64) signalVector {
 	return v
 }
 
+// split divides a slot by rules.
+func split(rules []rule, v *signalVector) []float64 {
+	shares := make([]float64, causeCount)
+	newRuleTable(rules).Split(v[:], shares)
+	return shares
+}
+
 // TestRules_HoldWithinTheirThresholds checks each rule at both ends of each of its thresholds.
 func TestRules_HoldWithinTheirThresholds(t *testing.T) {
 	for i := range rules {
 		r := &rules[i]
-		t.Run(fmt.Sprintf("%d %s of %v", i, r.cause.Word(), r.part), func(t *testing.T) {
-			if r.part == ofWindow {
-				if r.when == "" || r.conditions != nil {
+		t.Run(fmt.Sprintf("%d %s of %s", i, r.Cause.Word(), partNames[r.Part]), func(t *testing.T) {
+			if r.Part == ofWindow {
+				if r.When == "" || r.Conditions != nil {
 					t.Error("a rule of the whole window has a text and no conditions")
 				}
 				return
 			}
 			m := unknownVector()
-			for _, c := range r.conditions {
-				m[c.signal] = c.to
+			for _, c := range r.Conditions {
+				m[c.Signal] = c.To
 			}
-			if got := r.share(&m); got < 0.999 {
+			if got := r.Share(m[:]); got < 0.999 {
 				t.Errorf("with all conditions it takes %v", got)
 			}
 			any := 0
-			for _, c := range r.conditions {
-				if c.any {
+			for _, c := range r.Conditions {
+				if c.Any {
 					any++
 				}
 			}
-			for _, c := range r.conditions {
+			for _, c := range r.Conditions {
 				n := m
-				n[c.signal] = c.from
-				got := r.share(&n)
-				if c.any && any > 1 {
+				n[c.Signal] = c.From
+				got := r.Share(n[:])
+				if c.Any && any > 1 {
 					if got < 0.999 {
-						t.Errorf("without %s, where another will do, it takes %v", signalDocs[c.signal].name, got)
+						t.Errorf("without %s, where another will do, it takes %v", signalDocs[c.Signal].name, got)
 					}
 					continue
 				}
 				if got > 0.001 {
-					t.Errorf("without %s it takes %v", signalDocs[c.signal].name, got)
+					t.Errorf("without %s it takes %v", signalDocs[c.Signal].name, got)
 				}
 			}
-			for _, c := range r.conditions {
-				if c.any {
-					m[c.signal] = c.from
+			for _, c := range r.Conditions {
+				if c.Any {
+					m[c.Signal] = c.From
 				}
 			}
-			if got := r.share(&m); any > 0 && got > 0.001 {
+			if got := r.Share(m[:]); any > 0 && got > 0.001 {
 				t.Errorf("with none of those of which one would do, it takes %v", got)
 			}
 		})
@@ -131,12 +139,12 @@ func TestRules_CauseOfTypicalSignals(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newRuleSet(rules).split(&test.m)
+			s := split(rules, &test.m)
 			sum := 0.0
 			for _, x := range s {
 				sum += x
 			}
-			order := rank(&s)
+			order := engine.Rank[event.GpuCause](s)
 			if order[0] != test.first && s[order[0]] > s[test.first] || sum < 0.999 || sum > 1.001 {
 				t.Errorf("%v, want %s first; together %v", s, test.first.Word(), sum)
 			}
@@ -148,20 +156,20 @@ func TestRules_CauseOfTypicalSignals(t *testing.T) {
 	}
 }
 
-// TestRuleSet_HasNoLimit adds rules beyond the table's: none of them takes time from the others, or gets lost.
-func TestRuleSet_HasNoLimit(t *testing.T) {
+// TestRuleTable_HasNoLimit adds rules beyond the table's: none of them takes time from the others, or gets lost.
+func TestRuleTable_HasNoLimit(t *testing.T) {
 	many := slices.Clone(rules)
 	for range 40 {
 		many = append(many, rule{
-			cause: storage, part: ofIdle, turn: 9, conditions: []condition{{signal: sigIdle, to: 1}},
+			Cause: storage, Part: ofIdle, Turn: 9, Conditions: []condition{{Signal: sigIdle, To: 1}},
 		})
 	}
 	v := with(1, nil)
-	first, all := newRuleSet(rules).split(&v), newRuleSet(many).split(&v)
-	if first != all || first[unknown] < 0.999 {
+	first, all := split(rules, &v), split(many, &v)
+	if !slices.Equal(first, all) || first[unknown] < 0.999 {
 		t.Errorf("with 40 rules more that find nothing left: %v, want %v", all, first)
 	}
-	all = newRuleSet(many[len(rules):]).split(&v)
+	all = split(many[len(rules):], &v)
 	if math.Abs(all[storage]-1) > 1e-9 {
 		t.Errorf("40 rules share the time of one: %v", all)
 	}
@@ -172,7 +180,7 @@ func TestRules_CoverEveryCause(t *testing.T) {
 		t.Errorf("%d causes have shares, of %d", causeCount, len(event.GpuCause_name))
 	}
 	for c := range event.GpuCause(causeCount) {
-		if words(c) == "" || !slices.ContainsFunc(rules, func(r rule) bool { return r.cause == c }) {
+		if words(c) == "" || !slices.ContainsFunc(rules, func(r rule) bool { return r.Cause == c }) {
 			t.Errorf("%s has no words or no rule", c.Word())
 		}
 	}

@@ -26,9 +26,9 @@ func amount(s signal, x float64) string {
 func conditions(list []condition) string {
 	var all, any []string
 	for _, c := range list {
-		from, to := amount(c.signal, c.from), amount(c.signal, c.to)
-		text := fmt.Sprintf("%s %s → %s", signalDocs[c.signal].name, from, to)
-		if c.any {
+		from, to := amount(c.Signal, c.From), amount(c.Signal, c.To)
+		text := fmt.Sprintf("%s %s → %s", signalDocs[c.Signal].name, from, to)
+		if c.Any {
 			any = append(any, text)
 		} else {
 			all = append(all, text)
@@ -83,10 +83,10 @@ The first rule of each cause has the words that a verdict prints after "consiste
 	for i := range rules {
 		r := &rules[i]
 		p.rule(r)
-		if !described[r.cause] {
-			p.item(1, "words", causeWords[r.cause])
+		if !described[r.Cause] {
+			p.item(1, "words", causeWords[r.Cause])
 		}
-		described[r.cause] = true
+		described[r.Cause] = true
 	}
 	p.WriteString(`
 ## Confidence
@@ -101,7 +101,7 @@ A verdict has high confidence only if these signals are known, and no doubt reac
 	for i := range rules {
 		r := &rules[i]
 		for c := range event.GpuCause(causeCount) {
-			p.item(0, fmt.Sprintf("`%s`, `%s`", r.cause.Word(), c.Word()), r.apart[c])
+			p.item(0, fmt.Sprintf("`%s`, `%s`", r.Cause.Word(), c.Word()), r.Apart[c])
 		}
 	}
 	p.WriteString("\n## The signals\n\n")
@@ -115,25 +115,25 @@ A verdict has high confidence only if these signals are known, and no doubt reac
 
 // rule adds a rule with its conditions.
 func (p *page) rule(r *rule) {
-	part, where := fmt.Sprintf("%s, turn %d", r.part, r.turn), conditions(r.conditions)
-	if r.part == ofWindow {
-		part, where = r.part.String(), r.when
+	part, where := fmt.Sprintf("%s, turn %d", partNames[r.Part], r.Turn), conditions(r.Conditions)
+	if r.Part == ofWindow {
+		part, where = partNames[r.Part], r.When
 	} else if where == "" {
 		where = "what is left"
 	}
-	p.item(0, fmt.Sprintf("`%s`, %s", r.cause.Word(), part), where)
+	p.item(0, fmt.Sprintf("`%s`, %s", r.Cause.Word(), part), where)
 }
 
 // confidence adds the signals and the doubts that decide the confidence of a rule's verdict.
 func (p *page) confidence(r *rule) {
-	if len(r.needs) == 0 && len(r.doubts) == 0 {
+	if len(r.Needs) == 0 && len(r.Doubts) == 0 {
 		return
 	}
 	var needs []string
-	for _, n := range r.needs {
+	for _, n := range r.Needs {
 		needs = append(needs, signalDocs[n].name)
 	}
-	p.item(0, "", fmt.Sprintf("`%s` (%s)", r.cause.Word(), r.part))
+	p.item(0, "", fmt.Sprintf("`%s` (%s)", r.Cause.Word(), partNames[r.Part]))
 	p.item(1, "known", strings.Join(needs, ", "))
-	p.item(1, "doubts", conditions(r.doubts))
+	p.item(1, "doubts", conditions(r.Doubts))
 }

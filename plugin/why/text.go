@@ -8,6 +8,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/engine"
 )
 
 // worthALine is the share, in percent, from which on a cause is listed.
@@ -78,12 +79,12 @@ func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 
 // timeOf lists the causes by their shares.
 func timeOf(v *event.GpuVerdict) string {
-	var s shares
+	s := make([]float64, causeCount)
 	for c := range s {
 		s[c] = v.GetShares().Of(event.GpuCause(c))
 	}
 	var parts []string
-	for _, c := range rank(&s) {
+	for _, c := range engine.Rank[event.GpuCause](s) {
 		if s[c] >= worthALine {
 			parts = append(parts, c.Word()+" "+strconv.FormatFloat(s[c], 'f', 0, 64)+"%")
 		}

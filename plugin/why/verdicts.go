@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/engine"
 )
 
 // consistentWith precedes the words of a verdict: the evidence fits a cause, and proves none.
@@ -127,8 +128,8 @@ func (w *Watch) verdict(p *pod, devices []*podDevice, peers *workloadPeers) *eve
 		v.Shares.Set(event.GpuCause(c), 100*x)
 	}
 	v.Words = words(j.first)
-	if j.shares[j.second] >= worthASecond {
-		v.Second, v.Apart = &j.second, w.rules.apart(j.first, j.second)
+	if j.shares[j.second] >= engine.WorthASecond {
+		v.Second, v.Apart = &j.second, w.rules.Apart(j.first, j.second)
 	}
 	return ev
 }

@@ -45,7 +45,7 @@ type Watch struct {
 	flowsTraced bool
 	// highestMHz is the highest clock seen, by the name of the GPU.
 	highestMHz map[string]uint32
-	rules      *ruleSet
+	rules      *ruleTable
 	full       bool
 }
 
@@ -60,7 +60,7 @@ func New(window time.Duration) *Watch {
 		window: window, width: uint64(width), slots: slots,
 		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[deviceKey]*device{},
 		processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{},
-		highestMHz: map[string]uint32{}, rules: newRuleSet(rules),
+		highestMHz: map[string]uint32{}, rules: newRuleTable(rules),
 	}
 }
 
