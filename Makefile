@@ -147,6 +147,13 @@ test-bpf: ## Run the tests of the BPF programs (root)
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
 	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
 
+# What differs most between versions of Kubernetes: Jobs, admission, rights, port-forward, installation.
+OLDEST = ^Test(GroundTruth|Session_LeavesNothing|Doctor_.*|Rights_.*|Environments_.*|PersistentMode)$$
+.PHONY: test-e2e-oldest
+test-e2e-oldest: ## Run a part of test-e2e on Kubernetes 1.30, which is built the first time (root)
+	@ORB8_E2E_KUBERNETES=1.30 ORB8_CLUSTER_NAME=orb8old ORB8_CLUSTER_NET=214 \
+		$(MAKE) test-e2e RUN='$(or $(RUN),$(OLDEST))'
+
 .PHONY: test-stores
 test-stores: ## Send events to a real collector and a real store, which are built the first time
 	@ORB8_E2E_STORES=1 hack/test.sh --rerun -count=1 -timeout 30m ./e2e/stores

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 namespace=orb8-pictures
-export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}"/kubernetes-*/):$PATH"
+export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}"/kubernetes-v*/):$PATH"
 export LANG=C.UTF-8 LC_ALL=C.UTF-8
 socket=$(mktemp -u)
 driver=$(mktemp -d)

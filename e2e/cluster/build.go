@@ -17,7 +17,9 @@ const (
 	corednsImage = "orb8.dev/e2e/coredns:1.15.0"
 )
 
-func (c *cluster) binaries() string          { return filepath.Join(c.cache, "kubernetes-"+version) }
+func (c *cluster) binaries() string {
+	return filepath.Join(c.cache, c.release.module+"-"+c.release.version)
+}
 func (c *cluster) binary(name string) string { return filepath.Join(c.binaries(), name) }
 
 // build builds the binaries and images that the cache lacks, and returns the directory of the images. A part appears
@@ -31,9 +33,10 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 	goCommand := filepath.Join(root, "hack", "go")
 	here := filepath.Join(root, "e2e", "cluster")
 	err = c.fillCache(c.binaries(), func(dir string) error {
-		logf("building Kubernetes %s: some minutes the first time, then it is in %s", version, c.cache)
+		logf("building Kubernetes %s: some minutes the first time, then it is in %s", c.release.version, c.cache)
 		flags := "-s -w"
-		for _, variable := range []string{"gitVersion=" + version, "gitMajor=1", "gitMinor=37"} {
+		minor := strings.Split(c.release.version, ".")[1]
+		for _, variable := range []string{"gitVersion=" + c.release.version, "gitMajor=1", "gitMinor=" + minor} {
 			flags += " -X k8s.io/component-base/version." + variable
 		}
 		args := []string{"build", "-trimpath", "-ldflags", flags, "-o", dir + "/"}
@@ -41,7 +44,7 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 			"kube-proxy", "kubectl"} {
 			args = append(args, "k8s.io/kubernetes/cmd/"+name)
 		}
-		_, err := output(ctx, filepath.Join(here, "kubernetes"), goCommand, args...)
+		_, err := output(ctx, filepath.Join(here, c.release.module), goCommand, args...)
 		return err
 	})
 	if err != nil {

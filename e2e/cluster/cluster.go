@@ -13,8 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// version of Kubernetes; kubernetes/go.mod pins the same.
-const version = "v1.37.2"
+// release is a version of Kubernetes, and the module that it is built from.
+type release struct{ version, module string }
+
+// releases are the versions that a cluster can have: the newest by default, and the oldest that orb8 is tested with.
+var releases = map[string]release{
+	"":     {"v1.37.2", "kubernetes"},
+	"1.30": {"v1.30.14", "kubernetes-1.30"},
+}
 
 // cluster holds the names, paths and addresses of a cluster. They all derive from a name, a directory and a number, so
 // that a second cluster can run beside the first.
@@ -24,6 +30,8 @@ type cluster struct {
 	cache string // binaries and images, shared by all clusters
 	net   int    // second byte of all IPv4 addresses, and second group of the IPv6 ones
 	nodes []*node
+
+	release release
 }
 
 // node is one of the two nodes.
@@ -34,6 +42,11 @@ type node struct {
 
 func newCluster() (*cluster, error) {
 	c := &cluster{name: "orb8", net: 213}
+	var known bool
+	if c.release, known = releases[os.Getenv("ORB8_E2E_KUBERNETES")]; !known {
+		return nil, fmt.Errorf("ORB8_E2E_KUBERNETES=%s: want 1.30, or nothing for the newest",
+			os.Getenv("ORB8_E2E_KUBERNETES"))
+	}
 	if name := os.Getenv("ORB8_CLUSTER_NAME"); name != "" {
 		if len(name) > 8 {
 			return nil, fmt.Errorf("ORB8_CLUSTER_NAME=%s: want 8 characters at most, it is part of link names", name)

@@ -23,6 +23,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 func testCluster(t *testing.T, name, net string) *cluster {
@@ -59,14 +61,22 @@ func TestNewCluster_RejectsInvalidNames(t *testing.T) {
 }
 
 func TestVersions_MatchGoMod(t *testing.T) {
-	mod, err := os.ReadFile("kubernetes/go.mod")
-	if err != nil {
-		t.Fatal(err)
+	for _, r := range releases {
+		mod, err := os.ReadFile(r.module + "/go.mod")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pin := `(?m)^\s*(require )?k8s\.io/kubernetes ` + regexp.QuoteMeta(r.version) + `( |$)`
+		if !regexp.MustCompile(pin).Match(mod) {
+			t.Errorf("%s/go.mod does not pin k8s.io/kubernetes %s", r.module, r.version)
+		}
 	}
-	if !regexp.MustCompile(`(?m)^\s*k8s\.io/kubernetes ` + regexp.QuoteMeta(version) + `( |$)`).Match(mod) {
-		t.Errorf("kubernetes/go.mod does not pin k8s.io/kubernetes %s", version)
+	oldest := fmt.Sprintf("1.%d", kube.OldestTested)
+	newest := fmt.Sprintf("v1.%d.", kube.NewestTested)
+	if _, ok := releases[oldest]; !ok || !strings.HasPrefix(releases[""].version, newest) {
+		t.Errorf("the tested range is 1.%d to 1.%d, which are no releases here", kube.OldestTested, kube.NewestTested)
 	}
-	mod, err = os.ReadFile("coredns/go.mod")
+	mod, err := os.ReadFile("coredns/go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}

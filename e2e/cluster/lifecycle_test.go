@@ -284,7 +284,7 @@ func (b *bed) serves(t *testing.T) {
 			t.Errorf("kubectl %s: %v, want %q\n%s", strings.Join(args, " "), err, why, out)
 		}
 	}
-	if got, want := kubectl(t, "version"), "Server Version: "+version; !strings.Contains(got, want) {
+	if got, want := kubectl(t, "version"), "Server Version: "+b.release.version; !strings.Contains(got, want) {
 		t.Errorf("version: %s, want %s", got, want)
 	}
 	b.run(t, "load", b.built+"/workload.tar")

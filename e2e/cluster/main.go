@@ -14,6 +14,7 @@
 //	cluster user NAME [--group GROUP]          print the path of a kubeconfig with a fresh certificate for NAME
 //	cluster restart|stop|start COMPONENT [NODE]
 //
+// ORB8_E2E_KUBERNETES=1.30 builds and starts the oldest version that orb8 is tested with instead of the newest.
 // ORB8_E2E_KUBECONFIG names another cluster to use: then up only checks it, down does nothing, and load uses kind if
 // the context is kind's.
 package main

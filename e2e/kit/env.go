@@ -163,7 +163,11 @@ func (e *Env) Path() string {
 		cache = filepath.Join(user, "orb8-e2e")
 	}
 	dirs := []string{filepath.Join(e.Root, "bin")}
-	if built, _ := filepath.Glob(filepath.Join(cache, "kubernetes-*", "kubectl")); len(built) > 0 {
+	kubernetes := "kubernetes-v*"
+	if version := os.Getenv("ORB8_E2E_KUBERNETES"); version != "" {
+		kubernetes = "kubernetes-" + version + "-v*"
+	}
+	if built, _ := filepath.Glob(filepath.Join(cache, kubernetes, "kubectl")); len(built) > 0 {
 		dirs = append(dirs, filepath.Dir(built[len(built)-1]))
 	}
 	return strings.Join(append(dirs, os.Getenv("PATH")), string(os.PathListSeparator))
