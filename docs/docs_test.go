@@ -81,7 +81,7 @@ func TestProbes_HaveTheirOwnTests(t *testing.T) {
 // skipped is the number of blocks in the pages that TestDocs of e2e cannot execute. Each has a comment with the reason.
 const skipped = 8
 
-// leftOut is what a page says of tables that it shows in part.
+// leftOut is the note of a page that shows tables in part.
 var leftOut = regexp.MustCompile(`columns [^.]*are left out`)
 
 // TestPages_SkippedCommands reads the pages that TestDocs of e2e executes.
