@@ -122,7 +122,7 @@ func TestRank_OrdersEqualsByNumber(t *testing.T) {
 	}
 }
 
-func TestTable_TellsCausesApart(t *testing.T) {
+func TestTable_DistinguishesCauses(t *testing.T) {
 	table := newTable()
 	if table.Apart(lock, disk) != "a stack trace" || table.Apart(disk, lock) != "a stack trace" ||
 		table.Apart(disk, work) != "" {
