@@ -20,7 +20,7 @@ const (
 	maxKept = 1 << 15
 	// maxAsking limits the concurrent requests of a query: each takes some 30 KiB until its node has answered, and more
 	// of them are not faster, since decoding the answers takes the time.
-	maxAsking = 64
+	maxAsking = 192
 	// endsOfFlow is how many events a flow has in the answers of nodes: one of each end, and some are not visible.
 	endsOfFlow = 2
 )
@@ -75,15 +75,13 @@ func (q *query) runNewest(ctx context.Context, nodes []*agent, newest int) (done
 // keep asks some of the nodes and keeps their answers. It returns false where there are too many events.
 func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, some []int, newest int) bool {
 	var asking sync.WaitGroup
-	slots := make(chan struct{}, maxAsking)
-	for _, i := range some {
+	ask := func(i int, release func()) {
 		g := nodes[i]
 		if answers[i] != nil {
 			answers[i].hold(q, nil, 0)
 		}
 		c := &cursor{node: g.node, timeout: g.answerTimeout(q.agentTimeout)}
 		answers[i] = c
-		release := acquire(ctx, slots)
 		asking.Go(func() {
 			defer release()
 			// Nodes that do not answer must not hold others up.
@@ -92,6 +90,19 @@ func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, som
 				c.keepAll(q)
 			}
 		})
+	}
+	// Those that did not answer before come first, and in addition: their time-out runs while others answer.
+	var prompt []int
+	for _, i := range some {
+		if nodes[i].late.Load() {
+			ask(i, func() {})
+		} else {
+			prompt = append(prompt, i)
+		}
+	}
+	slots := make(chan struct{}, maxAsking)
+	for _, i := range prompt {
+		ask(i, acquire(ctx, slots))
 	}
 	asking.Wait()
 	kept := 0
