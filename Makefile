@@ -132,7 +132,8 @@ ifeq ($(HOSTOS),linux)
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector; elsewhere the plugin's
 	@hack/test.sh --rerun -race -parallel 8 -timeout 30m \
 		$$($(GO) list ./... | sed 's|^$(MODULE)|.|' | grep -vE '^./(bpf|e2e)(/|$$)') \
-		./e2e/console/... ./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/fleet/... ./e2e/kernels/...
+		./e2e/aptimage/... ./e2e/console/... ./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/fleet/... \
+		./e2e/kernels/... ./e2e/faults
 else
 test-unit:
 	@echo "note: this is $(HOSTOS): the tests of the plugin's packages run; agents, servers and probes need Linux"
@@ -141,11 +142,11 @@ endif
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
-	@hack/test.sh --rerun -race -count=1 -p 1 ./bpf/... ./e2e/gpucheck
+	@hack/test.sh --rerun -race -count=1 -p 1 ./bpf/... ./e2e/gpucheck ./e2e/kit
 
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
-	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
+	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 45m ./e2e $(if $(RUN),-run '$(RUN)')
 
 # What differs most between versions of Kubernetes: Jobs, admission, rights, port-forward, installation.
 OLDEST = ^Test(GroundTruth|Session_LeavesNothing|Doctor_.*|Rights_.*|Environments_.*|PersistentMode)$$

@@ -26,6 +26,7 @@ jammy | noble | plucky | questing)
 esac
 repo=$(git -C "$(dirname "$0")/.." rev-parse --show-toplevel)
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
+chmod 755 "$root" # it becomes /, which other users have to get through
 
 cleanup() {
 	# Unmount everything below the root first, the deepest mount point first.

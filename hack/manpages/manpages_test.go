@@ -77,7 +77,8 @@ func TestPages_AreReadByMan(t *testing.T) {
 
 func TestEscape_ShowsTextAsItIs(t *testing.T) {
 	for text, want := range map[string]string{
-		".SH x": `\&.SH x`, "'a": `\&\(aqa`, `a\nb`: `a\enb`, "--since": `\-\-since`, "^C": `\(haC`, "=…": `=\[u2026]`,
+		".SH x": `\&.SH x`, "'a": `\&\(aqa`, `a\nb`: `a\enb`, "--since": `\-\-since`, "^C": `\(haC`,
+		"=…": `=\[u2026]`,
 	} {
 		if got := escape(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)

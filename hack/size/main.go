@@ -18,10 +18,11 @@ import (
 )
 
 // Limits of linux/amd64, bytes: of the program, and of the program compressed as in an archive. The goals were 45 and
-// 15 MB. At 33.2 and 11.3 MB, these leave room for what is planned.
+// 15 MB. At 36.6 and 12.7 MB, of which the server for AI assistants is 2.0 and 0.6 MB, these leave room for what is
+// planned.
 const (
-	maxProgram = 36e6
-	maxArchive = 12.5e6
+	maxProgram = 39e6
+	maxArchive = 13.7e6
 )
 
 func main() {

@@ -131,12 +131,17 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
-		own: []string{"event", "collect", "filter", "cluster", "history", "plugin", "deploy", "internal"},
+		own: []string{"event", "collect", "filter", "cluster", "history", "plugin", "deploy", "docs", "internal"},
 		why: "the plugin is pure Go for every platform kubectl runs on",
 	},
 	{
 		folder: "plugin/images", never: remote, own: []string{"plugin/images"},
 		why: "images come from a registry, whatever cluster they are for",
+	},
+	{
+		folder: "plugin/mcp", never: append(append([]string{}, remote...), flags...),
+		own: []string{"event", "docs", "internal/plural", "plugin/mcp"},
+		why: "a tool is a command line: what runs it knows the cluster",
 	},
 	{
 		folder: "plugin/terminal", never: remote, own: []string{"plugin/terminal"},
@@ -147,8 +152,25 @@ var rules = []rule{
 		why: "a screen takes events and columns",
 	},
 	{
-		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", module + "internal/plural",
+		folder: "plugin/capture", own: []string{"event", "collect", "plugin/capture"}, never: remote,
+		why: "files of packets are made of events, wherever those come from",
+	},
+	{
+		folder: "plugin/capture/pcapng", own: []string{"plugin/capture/pcapng"},
+		why: "blocks of a file are made of bytes",
+	},
+	{
+		folder: "plugin/capture/pcapfilter", own: []string{"plugin/capture/pcapfilter"},
+		why: "an expression is compiled without knowing what it is for",
+	},
+	{
+		folder: "plugin/diff", only: []string{module + "event", module + "plugin/diff", module + "internal/plural",
 			"google.golang.org/protobuf/", "github.com/planetscale/vtprotobuf/"},
+		why: "differences are made of events, wherever those come from",
+	},
+	{
+		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", module + "internal/plural",
+			module + "internal/searchpath", "google.golang.org/protobuf/", "github.com/planetscale/vtprotobuf/"},
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{
@@ -156,8 +178,17 @@ var rules = []rule{
 		why: "one engine judges GPUs and pods",
 	},
 	{
+		folder: "plugin/why/slots", only: []string{module + "plugin/why/engine"}, own: []string{"plugin/why/engine"},
+		why: "numbers over time know nothing of events",
+	},
+	{
+		folder: "plugin/advise", never: []string{"google.golang.org/grpc", "k8s.io/"},
+		own: []string{"event", "plugin/advise", "internal/plural"},
+		why: "advice is made of events, wherever those come from",
+	},
+	{
 		folder: "plugin/advice", never: remote, own: []string{"event", "collect/losses", "plugin/advice",
-			"internal/plural"},
+			"internal/plural", "internal/searchpath"},
 		why: "closing lines are made of events and losses",
 	},
 	{
@@ -173,6 +204,7 @@ var rules = []rule{
 			"cluster",
 			"deploy",
 			"internal/capabilities", "internal/delay", "internal/exportconfig", "internal/kube", "internal/plural",
+			"internal/searchpath",
 			"internal/version",
 			"plugin/live",
 			"plugin/stream", "plugin/internal/preface",
@@ -190,6 +222,20 @@ var rules = []rule{
 	{
 		folder: "plugin/helptext", never: remote, own: []string{"plugin/helptext"},
 		why: "help is made of commands and their flags",
+	},
+	{
+		folder: "plugin/facts",
+		own: []string{
+			"cluster",
+			"collect",
+			"event",
+			"internal/kube",
+			"internal/plural",
+			"internal/searchpath",
+			"plugin/facts",
+			"plugin/why",
+		},
+		why: "one package asks Kubernetes about pods, and shows nothing",
 	},
 	{
 		folder: "plugin/doctor",

@@ -13,6 +13,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,7 +26,7 @@ import (
 
 // Clients implements Interface by requests to an API server.
 type Clients struct {
-	core, apps, batch, discovery, node, rbac, certificates, authorization, authentication group
+	core, apps, batch, discovery, networking, node, rbac, certificates, authorization, authentication group
 }
 
 // group makes the clients of the resources of one API group.
@@ -58,7 +59,8 @@ func NewForConfig(config *rest.Config) (*Clients, error) {
 	for gv, g := range map[schema.GroupVersion]*group{
 		corev1.SchemeGroupVersion: &c.core, appsv1.SchemeGroupVersion: &c.apps, batchv1.SchemeGroupVersion: &c.batch,
 		discoveryv1.SchemeGroupVersion: &c.discovery, nodev1.SchemeGroupVersion: &c.node,
-		rbacv1.SchemeGroupVersion: &c.rbac, certificatesv1.SchemeGroupVersion: &c.certificates,
+		networkingv1.SchemeGroupVersion: &c.networking,
+		rbacv1.SchemeGroupVersion:       &c.rbac, certificatesv1.SchemeGroupVersion: &c.certificates,
 		authorizationv1.SchemeGroupVersion:  &c.authorization,
 		authenticationv1.SchemeGroupVersion: &c.authentication,
 	} {
@@ -100,6 +102,9 @@ func (c *Clients) BatchV1() BatchV1 { return batch{c.batch} }
 
 // DiscoveryV1 implements Interface.
 func (c *Clients) DiscoveryV1() DiscoveryV1 { return endpoints{c.discovery} }
+
+// NetworkingV1 implements Interface.
+func (c *Clients) NetworkingV1() NetworkingV1 { return networking{c.networking} }
 
 // NodeV1 implements Interface.
 func (c *Clients) NodeV1() NodeV1 { return node{c.node} }

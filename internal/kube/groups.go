@@ -8,6 +8,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,7 @@ func newScheme() *runtime.Scheme {
 		&appsv1.StatefulSet{}, &appsv1.StatefulSetList{})
 	add(batchv1.SchemeGroupVersion, &batchv1.CronJob{}, &batchv1.CronJobList{}, &batchv1.Job{}, &batchv1.JobList{})
 	add(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
+	add(networkingv1.SchemeGroupVersion, &networkingv1.NetworkPolicy{}, &networkingv1.NetworkPolicyList{})
 	add(nodev1.SchemeGroupVersion, &nodev1.RuntimeClass{}, &nodev1.RuntimeClassList{})
 	add(rbacv1.SchemeGroupVersion, &rbacv1.ClusterRoleBinding{}, &rbacv1.ClusterRoleBindingList{})
 	add(certificatesv1.SchemeGroupVersion,
@@ -120,6 +122,15 @@ func (g endpoints) EndpointSlices(
 	namespace string,
 ) Reader[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSliceList] {
 	return newResource[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](g.group, "endpointslices", namespace)
+}
+
+type networking struct{ group }
+
+func (g networking) NetworkPolicies(
+	namespace string,
+) Reader[*networkingv1.NetworkPolicy, *networkingv1.NetworkPolicyList] {
+	return newResource[networkingv1.NetworkPolicy, networkingv1.NetworkPolicyList](g.group, "networkpolicies",
+		namespace)
 }
 
 type node struct{ group }

@@ -15,6 +15,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,7 @@ type Interface interface {
 	AppsV1() AppsV1
 	BatchV1() BatchV1
 	DiscoveryV1() DiscoveryV1
+	NetworkingV1() NetworkingV1
 	NodeV1() NodeV1
 	RbacV1() RbacV1
 	CertificatesV1() CertificatesV1
@@ -97,6 +99,11 @@ type BatchV1 interface {
 // DiscoveryV1 is the group of EndpointSlices.
 type DiscoveryV1 interface {
 	EndpointSlices(namespace string) Reader[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSliceList]
+}
+
+// NetworkingV1 is the group of NetworkPolicies.
+type NetworkingV1 interface {
+	NetworkPolicies(namespace string) Reader[*networkingv1.NetworkPolicy, *networkingv1.NetworkPolicyList]
 }
 
 // NodeV1 is the group of RuntimeClasses.

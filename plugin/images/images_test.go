@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,8 +38,8 @@ type mirror struct {
 }
 
 const (
-	path = "mirror/orb8-dev/orb8-tracer"
-	tag  = "ghcr.io/orb8-dev/orb8-tracer:v1.2.3"
+	mirrored = "mirror/orb8-dev/orb8-tracer"
+	tag      = "ghcr.io/orb8-dev/orb8-tracer:v1.2.3"
 )
 
 func newMirror(t *testing.T) *mirror {
@@ -86,7 +87,7 @@ func (m *mirror) push(t *testing.T) {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image,
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
 	}
-	ref, err := name.ParseReference(m.host + "/" + path + ":v1.2.3")
+	ref, err := name.ParseReference(m.host + "/" + mirrored + ":v1.2.3")
 	check(t, err)
 	check(t, remote.WriteIndex(ref, index, remote.WithTransport(m.Client().Transport),
 		remote.WithAuth(&authn.Basic{Username: "alice", Password: "s3cret"})))
@@ -281,6 +282,70 @@ func TestTransport_NeedsTLS(t *testing.T) {
 		if err == nil || err.Error() != host+" has no TLS" {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// TestTransport_LimitsRedirectedManifests has a registry whose manifests lie where blobs do, and have no end.
+func TestTransport_LimitsRedirectedManifests(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			http.Redirect(w, r, "/v2/blobs/x/blobs/sha256:0", http.StatusTemporaryRedirect)
+			return
+		}
+		for range 16 {
+			_, _ = w.Write(make([]byte, 1<<20)) // until the client has enough
+		}
+	}))
+	defer server.Close()
+	client := &http.Client{Transport: bounded{http.DefaultTransport}}
+	read := func(path string) (int, error) {
+		response, err := client.Get(server.URL + path)
+		check(t, err)
+		defer func() { _ = response.Body.Close() }()
+		content, err := io.ReadAll(response.Body)
+		return len(content), err
+	}
+	for _, path := range []string{"/v2/x/manifests/v1", "/v2/blobs/x/manifests/v1", "/v2/x/blobs/y/tags"} {
+		if n, err := read(path); err == nil || n > maxManifest {
+			t.Errorf("%s: %d bytes: %v", path, n, err)
+		}
+	}
+	if n, err := read("/v2/x/blobs/sha256:0"); err != nil || n != 16<<20 {
+		t.Errorf("a blob: %d bytes: %v", n, err)
+	}
+}
+
+func TestSpend_KeepsWithinTheBudget(t *testing.T) {
+	layers := func(sizes ...int64) (all []v1.Descriptor) {
+		for _, size := range sizes {
+			all = append(all, v1.Descriptor{Size: size})
+		}
+		return all
+	}
+	for name, c := range map[string]struct {
+		config int64
+		layers []v1.Descriptor
+		want   string
+	}{
+		"an image":              {1000, layers(40<<20, 1), ""},
+		"a layer too many":      {1, layers(make([]int64, maxLayers+1)...), "129 layers, want 128 at most"},
+		"a large configuration": {maxConfig + 1, nil, "a configuration of 4194305 bytes, want 4194304 at most"},
+		"no configuration":      {-1, nil, "a configuration of -1 bytes, want 4194304 at most"},
+		"a negative layer":      {1, layers(-1), "a layer of -1 bytes"},
+		"a large layer":         {1, layers(maxBytes), "it is larger than 4294967296 bytes"},
+		"a sum that overflows":  {1, layers(math.MaxInt64, math.MaxInt64, 2), "it is larger than 4294967296 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			budget := int64(maxBytes)
+			got := ""
+			manifest := &v1.Manifest{Config: v1.Descriptor{Size: c.config}, Layers: c.layers}
+			if err := spend(manifest, &budget); err != nil {
+				got = err.Error()
+			}
+			if got != c.want || budget < 0 || budget > maxBytes {
+				t.Errorf("%q, want %q; %d bytes are left", got, c.want, budget)
+			}
+		})
 	}
 }
 

@@ -168,20 +168,8 @@ func (a *archive) addImage(image v1.Image, names reference, platforms []string, 
 	if err != nil {
 		return fmt.Errorf("its manifest: %w", err)
 	}
-	*budget -= manifest.Config.Size
-	for _, l := range manifest.Layers {
-		if l.Size < 0 {
-			return fmt.Errorf("a layer of %d bytes", l.Size)
-		}
-		*budget -= l.Size
-	}
-	switch {
-	case len(manifest.Layers) > maxLayers:
-		return fmt.Errorf("%d layers, want %d at most", len(manifest.Layers), maxLayers)
-	case manifest.Config.Size < 0 || manifest.Config.Size > maxConfig:
-		return fmt.Errorf("a configuration of %d bytes, want %d at most", manifest.Config.Size, maxConfig)
-	case *budget < 0:
-		return fmt.Errorf("it is larger than %d bytes", int64(maxBytes))
+	if err := spend(manifest, budget); err != nil {
+		return err
 	}
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -191,6 +179,27 @@ func (a *archive) addImage(image v1.Image, names reference, platforms []string, 
 		return fmt.Errorf("it has no platform %s, but %s", strings.Join(platforms, ", "), own)
 	}
 	return a.addParts(image, manifest, names)
+}
+
+// spend takes the blobs that a manifest lists from a budget of bytes.
+func spend(manifest *v1.Manifest, budget *int64) error {
+	switch config := manifest.Config.Size; {
+	case len(manifest.Layers) > maxLayers:
+		return fmt.Errorf("%d layers, want %d at most", len(manifest.Layers), maxLayers)
+	case config < 0 || config > maxConfig:
+		return fmt.Errorf("a configuration of %d bytes, want %d at most", config, maxConfig)
+	}
+	for _, blob := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
+		if blob.Size < 0 {
+			return fmt.Errorf("a layer of %d bytes", blob.Size)
+		}
+		// Compared before it is subtracted: the sum of a few sizes may overflow.
+		if blob.Size > *budget {
+			return fmt.Errorf("it is larger than %d bytes", int64(maxBytes))
+		}
+		*budget -= blob.Size
+	}
+	return nil
 }
 
 // addParts adds the configuration, the layers and the manifest.

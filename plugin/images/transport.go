@@ -8,7 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
+	"path"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
@@ -41,10 +41,19 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%s has no TLS", r.URL.Host)
 	}
 	response, err := b.RoundTripper.RoundTrip(r)
-	if err == nil && !strings.Contains(r.URL.Path, "/blobs/") {
+	if err == nil && !asksForBlob(r) {
 		response.Body = &limited{ReadCloser: response.Body, left: maxManifest}
 	}
 	return response, err
+}
+
+// asksForBlob reports whether a request, or the one that was redirected to it, is for .../blobs/DIGEST. The registry
+// chooses what it redirects to.
+func asksForBlob(r *http.Request) bool {
+	for r.Response != nil && r.Response.Request != nil {
+		r = r.Response.Request
+	}
+	return path.Base(path.Dir(r.URL.Path)) == "blobs"
 }
 
 // limited is a body of a limited size.

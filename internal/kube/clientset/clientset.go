@@ -12,6 +12,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/version"
@@ -23,6 +24,7 @@ import (
 	certificatesclient "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	networkingclient "k8s.io/client-go/kubernetes/typed/networking/v1"
 	nodeclient "k8s.io/client-go/kubernetes/typed/node/v1"
 	rbacclient "k8s.io/client-go/kubernetes/typed/rbac/v1"
 
@@ -51,6 +53,9 @@ func (g groups) BatchV1() kube.BatchV1         { return batch{g.client.BatchV1()
 func (g groups) DiscoveryV1() kube.DiscoveryV1 { return discovery{g.client.DiscoveryV1()} }
 func (g groups) NodeV1() kube.NodeV1           { return node{g.client.NodeV1()} }
 func (g groups) RbacV1() kube.RbacV1           { return rbac{g.client.RbacV1()} }
+func (g groups) NetworkingV1() kube.NetworkingV1 {
+	return networking{g.client.NetworkingV1()}
+}
 func (g groups) CertificatesV1() kube.CertificatesV1 {
 	return certificates{g.client.CertificatesV1()}
 }
@@ -116,6 +121,16 @@ func (g discovery) EndpointSlices(
 	ns string,
 ) kube.Reader[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSliceList] {
 	return g.c.EndpointSlices(ns)
+}
+
+type networking struct {
+	c networkingclient.NetworkingV1Interface
+}
+
+func (g networking) NetworkPolicies(
+	ns string,
+) kube.Reader[*networkingv1.NetworkPolicy, *networkingv1.NetworkPolicyList] {
+	return g.c.NetworkPolicies(ns)
 }
 
 type node struct{ c nodeclient.NodeV1Interface }
