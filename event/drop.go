@@ -1,5 +1,13 @@
 package event
 
+// ByPolicy reports whether a policy or firewall has dropped the packets.
+func (d *Drop) ByPolicy() bool { return causeOf(d.GetReason()) == causePolicy }
+
+// NotAccepted reports whether the packets were to open connections, for which a listener's queue has no room.
+func (d *Drop) NotAccepted() bool {
+	return d.GetReason() == "TCP_LISTEN_OVERFLOW" || d.GetReason() == "TCP_REQQFULLDROP"
+}
+
 func isDrop(ev *Event) bool { _, ok := ev.GetKind().(*Event_Drop); return ok }
 
 // dropColumns are what a drop adds, in the order of the JSON object.

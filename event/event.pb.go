@@ -1214,56 +1214,620 @@ func (GpuCause) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
-type GpuConfidence int32
+// Confidence is how sure a verdict is.
+type Confidence int32
 
 const (
-	GpuConfidence_GPU_CONFIDENCE_UNKNOWN GpuConfidence = 0
-	GpuConfidence_GPU_CONFIDENCE_LOW     GpuConfidence = 1
-	GpuConfidence_GPU_CONFIDENCE_MEDIUM  GpuConfidence = 2
-	GpuConfidence_GPU_CONFIDENCE_HIGH    GpuConfidence = 3
+	Confidence_CONFIDENCE_UNKNOWN Confidence = 0
+	Confidence_CONFIDENCE_LOW     Confidence = 1
+	Confidence_CONFIDENCE_MEDIUM  Confidence = 2
+	Confidence_CONFIDENCE_HIGH    Confidence = 3
 )
 
-// Enum value maps for GpuConfidence.
+// Enum value maps for Confidence.
 var (
-	GpuConfidence_name = map[int32]string{
-		0: "GPU_CONFIDENCE_UNKNOWN",
-		1: "GPU_CONFIDENCE_LOW",
-		2: "GPU_CONFIDENCE_MEDIUM",
-		3: "GPU_CONFIDENCE_HIGH",
+	Confidence_name = map[int32]string{
+		0: "CONFIDENCE_UNKNOWN",
+		1: "CONFIDENCE_LOW",
+		2: "CONFIDENCE_MEDIUM",
+		3: "CONFIDENCE_HIGH",
 	}
-	GpuConfidence_value = map[string]int32{
-		"GPU_CONFIDENCE_UNKNOWN": 0,
-		"GPU_CONFIDENCE_LOW":     1,
-		"GPU_CONFIDENCE_MEDIUM":  2,
-		"GPU_CONFIDENCE_HIGH":    3,
+	Confidence_value = map[string]int32{
+		"CONFIDENCE_UNKNOWN": 0,
+		"CONFIDENCE_LOW":     1,
+		"CONFIDENCE_MEDIUM":  2,
+		"CONFIDENCE_HIGH":    3,
 	}
 )
 
-func (x GpuConfidence) Enum() *GpuConfidence {
-	p := new(GpuConfidence)
+func (x Confidence) Enum() *Confidence {
+	p := new(Confidence)
 	*p = x
 	return p
 }
 
-func (x GpuConfidence) String() string {
+func (x Confidence) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (GpuConfidence) Descriptor() protoreflect.EnumDescriptor {
+func (Confidence) Descriptor() protoreflect.EnumDescriptor {
 	return file_event_proto_enumTypes[19].Descriptor()
 }
 
-func (GpuConfidence) Type() protoreflect.EnumType {
+func (Confidence) Type() protoreflect.EnumType {
 	return &file_event_proto_enumTypes[19]
 }
 
-func (x GpuConfidence) Number() protoreflect.EnumNumber {
+func (x Confidence) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use GpuConfidence.Descriptor instead.
-func (GpuConfidence) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use Confidence.Descriptor instead.
+func (Confidence) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{19}
+}
+
+// DifferenceChange is what has become of a thing from one recording to the other.
+type DifferenceChange int32
+
+const (
+	DifferenceChange_DIFFERENCE_CHANGE_UNKNOWN DifferenceChange = 0
+	// Only the second recording has it.
+	DifferenceChange_DIFFERENCE_CHANGE_APPEARED DifferenceChange = 1
+	// Only the first one has it.
+	DifferenceChange_DIFFERENCE_CHANGE_VANISHED DifferenceChange = 2
+	// Both have it, in other amounts.
+	DifferenceChange_DIFFERENCE_CHANGE_CHANGED DifferenceChange = 3
+)
+
+// Enum value maps for DifferenceChange.
+var (
+	DifferenceChange_name = map[int32]string{
+		0: "DIFFERENCE_CHANGE_UNKNOWN",
+		1: "DIFFERENCE_CHANGE_APPEARED",
+		2: "DIFFERENCE_CHANGE_VANISHED",
+		3: "DIFFERENCE_CHANGE_CHANGED",
+	}
+	DifferenceChange_value = map[string]int32{
+		"DIFFERENCE_CHANGE_UNKNOWN":  0,
+		"DIFFERENCE_CHANGE_APPEARED": 1,
+		"DIFFERENCE_CHANGE_VANISHED": 2,
+		"DIFFERENCE_CHANGE_CHANGED":  3,
+	}
+)
+
+func (x DifferenceChange) Enum() *DifferenceChange {
+	p := new(DifferenceChange)
+	*p = x
+	return p
+}
+
+func (x DifferenceChange) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DifferenceChange) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[20].Descriptor()
+}
+
+func (DifferenceChange) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[20]
+}
+
+func (x DifferenceChange) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DifferenceChange.Descriptor instead.
+func (DifferenceChange) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{20}
+}
+
+// Certainty is how far a difference exceeds what varies within the recordings.
+type Certainty int32
+
+const (
+	Certainty_CERTAINTY_UNKNOWN Certainty = 0
+	Certainty_CERTAINTY_CERTAIN Certainty = 1
+	// The thing was seen too few times: it may be chance that one recording lacks it.
+	Certainty_CERTAINTY_RARE Certainty = 2
+	// The difference is within the variation, or the variation is not known.
+	Certainty_CERTAINTY_UNSTEADY Certainty = 3
+)
+
+// Enum value maps for Certainty.
+var (
+	Certainty_name = map[int32]string{
+		0: "CERTAINTY_UNKNOWN",
+		1: "CERTAINTY_CERTAIN",
+		2: "CERTAINTY_RARE",
+		3: "CERTAINTY_UNSTEADY",
+	}
+	Certainty_value = map[string]int32{
+		"CERTAINTY_UNKNOWN":  0,
+		"CERTAINTY_CERTAIN":  1,
+		"CERTAINTY_RARE":     2,
+		"CERTAINTY_UNSTEADY": 3,
+	}
+)
+
+func (x Certainty) Enum() *Certainty {
+	p := new(Certainty)
+	*p = x
+	return p
+}
+
+func (x Certainty) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Certainty) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[21].Descriptor()
+}
+
+func (Certainty) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[21]
+}
+
+func (x Certainty) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Certainty.Descriptor instead.
+func (Certainty) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{21}
+}
+
+// DifferenceTopic is what a difference is about.
+type DifferenceTopic int32
+
+const (
+	DifferenceTopic_DIFFERENCE_TOPIC_UNKNOWN DifferenceTopic = 0
+	// The workload, or its container, as a whole.
+	DifferenceTopic_DIFFERENCE_TOPIC_WORKLOAD DifferenceTopic = 1
+	// What it connects to, and who connects to it where that end was not observed.
+	DifferenceTopic_DIFFERENCE_TOPIC_PEER   DifferenceTopic = 2
+	DifferenceTopic_DIFFERENCE_TOPIC_CLIENT DifferenceTopic = 3
+	// A name that it resolves.
+	DifferenceTopic_DIFFERENCE_TOPIC_DNS DifferenceTopic = 4
+	// A program that it executes, and how its processes fail.
+	DifferenceTopic_DIFFERENCE_TOPIC_EXEC DifferenceTopic = 5
+	DifferenceTopic_DIFFERENCE_TOPIC_EXIT DifferenceTopic = 6
+	// A signal that its processes get.
+	DifferenceTopic_DIFFERENCE_TOPIC_SIGNAL DifferenceTopic = 7
+	// A system call, and an error that one returns.
+	DifferenceTopic_DIFFERENCE_TOPIC_SYSCALL DifferenceTopic = 8
+	DifferenceTopic_DIFFERENCE_TOPIC_ERROR   DifferenceTopic = 9
+	// Packets that were dropped, by reason.
+	DifferenceTopic_DIFFERENCE_TOPIC_DROP DifferenceTopic = 10
+)
+
+// Enum value maps for DifferenceTopic.
+var (
+	DifferenceTopic_name = map[int32]string{
+		0:  "DIFFERENCE_TOPIC_UNKNOWN",
+		1:  "DIFFERENCE_TOPIC_WORKLOAD",
+		2:  "DIFFERENCE_TOPIC_PEER",
+		3:  "DIFFERENCE_TOPIC_CLIENT",
+		4:  "DIFFERENCE_TOPIC_DNS",
+		5:  "DIFFERENCE_TOPIC_EXEC",
+		6:  "DIFFERENCE_TOPIC_EXIT",
+		7:  "DIFFERENCE_TOPIC_SIGNAL",
+		8:  "DIFFERENCE_TOPIC_SYSCALL",
+		9:  "DIFFERENCE_TOPIC_ERROR",
+		10: "DIFFERENCE_TOPIC_DROP",
+	}
+	DifferenceTopic_value = map[string]int32{
+		"DIFFERENCE_TOPIC_UNKNOWN":  0,
+		"DIFFERENCE_TOPIC_WORKLOAD": 1,
+		"DIFFERENCE_TOPIC_PEER":     2,
+		"DIFFERENCE_TOPIC_CLIENT":   3,
+		"DIFFERENCE_TOPIC_DNS":      4,
+		"DIFFERENCE_TOPIC_EXEC":     5,
+		"DIFFERENCE_TOPIC_EXIT":     6,
+		"DIFFERENCE_TOPIC_SIGNAL":   7,
+		"DIFFERENCE_TOPIC_SYSCALL":  8,
+		"DIFFERENCE_TOPIC_ERROR":    9,
+		"DIFFERENCE_TOPIC_DROP":     10,
+	}
+)
+
+func (x DifferenceTopic) Enum() *DifferenceTopic {
+	p := new(DifferenceTopic)
+	*p = x
+	return p
+}
+
+func (x DifferenceTopic) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DifferenceTopic) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[22].Descriptor()
+}
+
+func (DifferenceTopic) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[22]
+}
+
+func (x DifferenceTopic) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DifferenceTopic.Descriptor instead.
+func (DifferenceTopic) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{22}
+}
+
+// DifferenceMeasure is what was measured of a thing.
+type DifferenceMeasure int32
+
+const (
+	DifferenceMeasure_DIFFERENCE_MEASURE_UNKNOWN     DifferenceMeasure = 0
+	DifferenceMeasure_DIFFERENCE_MEASURE_EVENTS      DifferenceMeasure = 1
+	DifferenceMeasure_DIFFERENCE_MEASURE_CONNECTIONS DifferenceMeasure = 2
+	DifferenceMeasure_DIFFERENCE_MEASURE_SENT        DifferenceMeasure = 3
+	DifferenceMeasure_DIFFERENCE_MEASURE_RECEIVED    DifferenceMeasure = 4
+	DifferenceMeasure_DIFFERENCE_MEASURE_RETRANSMITS DifferenceMeasure = 5
+	DifferenceMeasure_DIFFERENCE_MEASURE_REFUSED     DifferenceMeasure = 6
+	DifferenceMeasure_DIFFERENCE_MEASURE_RESET       DifferenceMeasure = 7
+	DifferenceMeasure_DIFFERENCE_MEASURE_UNANSWERED  DifferenceMeasure = 8
+	DifferenceMeasure_DIFFERENCE_MEASURE_UNREACHABLE DifferenceMeasure = 9
+	DifferenceMeasure_DIFFERENCE_MEASURE_ABANDONED   DifferenceMeasure = 10
+	DifferenceMeasure_DIFFERENCE_MEASURE_FAILED      DifferenceMeasure = 11
+	DifferenceMeasure_DIFFERENCE_MEASURE_QUERIES     DifferenceMeasure = 12
+	DifferenceMeasure_DIFFERENCE_MEASURE_NXDOMAIN    DifferenceMeasure = 13
+	DifferenceMeasure_DIFFERENCE_MEASURE_TIMEOUTS    DifferenceMeasure = 14
+	DifferenceMeasure_DIFFERENCE_MEASURE_LATENCY     DifferenceMeasure = 15
+	DifferenceMeasure_DIFFERENCE_MEASURE_RUNS        DifferenceMeasure = 16
+	DifferenceMeasure_DIFFERENCE_MEASURE_EXITS       DifferenceMeasure = 17
+	DifferenceMeasure_DIFFERENCE_MEASURE_SIGNALS     DifferenceMeasure = 18
+	DifferenceMeasure_DIFFERENCE_MEASURE_CALLS       DifferenceMeasure = 19
+	DifferenceMeasure_DIFFERENCE_MEASURE_ERRORS      DifferenceMeasure = 20
+	DifferenceMeasure_DIFFERENCE_MEASURE_PACKETS     DifferenceMeasure = 21
+	// The mean response time of connections.
+	DifferenceMeasure_DIFFERENCE_MEASURE_RESPONSE DifferenceMeasure = 22
+)
+
+// Enum value maps for DifferenceMeasure.
+var (
+	DifferenceMeasure_name = map[int32]string{
+		0:  "DIFFERENCE_MEASURE_UNKNOWN",
+		1:  "DIFFERENCE_MEASURE_EVENTS",
+		2:  "DIFFERENCE_MEASURE_CONNECTIONS",
+		3:  "DIFFERENCE_MEASURE_SENT",
+		4:  "DIFFERENCE_MEASURE_RECEIVED",
+		5:  "DIFFERENCE_MEASURE_RETRANSMITS",
+		6:  "DIFFERENCE_MEASURE_REFUSED",
+		7:  "DIFFERENCE_MEASURE_RESET",
+		8:  "DIFFERENCE_MEASURE_UNANSWERED",
+		9:  "DIFFERENCE_MEASURE_UNREACHABLE",
+		10: "DIFFERENCE_MEASURE_ABANDONED",
+		11: "DIFFERENCE_MEASURE_FAILED",
+		12: "DIFFERENCE_MEASURE_QUERIES",
+		13: "DIFFERENCE_MEASURE_NXDOMAIN",
+		14: "DIFFERENCE_MEASURE_TIMEOUTS",
+		15: "DIFFERENCE_MEASURE_LATENCY",
+		16: "DIFFERENCE_MEASURE_RUNS",
+		17: "DIFFERENCE_MEASURE_EXITS",
+		18: "DIFFERENCE_MEASURE_SIGNALS",
+		19: "DIFFERENCE_MEASURE_CALLS",
+		20: "DIFFERENCE_MEASURE_ERRORS",
+		21: "DIFFERENCE_MEASURE_PACKETS",
+		22: "DIFFERENCE_MEASURE_RESPONSE",
+	}
+	DifferenceMeasure_value = map[string]int32{
+		"DIFFERENCE_MEASURE_UNKNOWN":     0,
+		"DIFFERENCE_MEASURE_EVENTS":      1,
+		"DIFFERENCE_MEASURE_CONNECTIONS": 2,
+		"DIFFERENCE_MEASURE_SENT":        3,
+		"DIFFERENCE_MEASURE_RECEIVED":    4,
+		"DIFFERENCE_MEASURE_RETRANSMITS": 5,
+		"DIFFERENCE_MEASURE_REFUSED":     6,
+		"DIFFERENCE_MEASURE_RESET":       7,
+		"DIFFERENCE_MEASURE_UNANSWERED":  8,
+		"DIFFERENCE_MEASURE_UNREACHABLE": 9,
+		"DIFFERENCE_MEASURE_ABANDONED":   10,
+		"DIFFERENCE_MEASURE_FAILED":      11,
+		"DIFFERENCE_MEASURE_QUERIES":     12,
+		"DIFFERENCE_MEASURE_NXDOMAIN":    13,
+		"DIFFERENCE_MEASURE_TIMEOUTS":    14,
+		"DIFFERENCE_MEASURE_LATENCY":     15,
+		"DIFFERENCE_MEASURE_RUNS":        16,
+		"DIFFERENCE_MEASURE_EXITS":       17,
+		"DIFFERENCE_MEASURE_SIGNALS":     18,
+		"DIFFERENCE_MEASURE_CALLS":       19,
+		"DIFFERENCE_MEASURE_ERRORS":      20,
+		"DIFFERENCE_MEASURE_PACKETS":     21,
+		"DIFFERENCE_MEASURE_RESPONSE":    22,
+	}
+)
+
+func (x DifferenceMeasure) Enum() *DifferenceMeasure {
+	p := new(DifferenceMeasure)
+	*p = x
+	return p
+}
+
+func (x DifferenceMeasure) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DifferenceMeasure) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[23].Descriptor()
+}
+
+func (DifferenceMeasure) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[23]
+}
+
+func (x DifferenceMeasure) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DifferenceMeasure.Descriptor instead.
+func (DifferenceMeasure) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{23}
+}
+
+// DifferenceUnit is the unit of two values and of their deviation.
+type DifferenceUnit int32
+
+const (
+	DifferenceUnit_DIFFERENCE_UNIT_UNKNOWN          DifferenceUnit = 0
+	DifferenceUnit_DIFFERENCE_UNIT_PER_SECOND       DifferenceUnit = 1
+	DifferenceUnit_DIFFERENCE_UNIT_BYTES_PER_SECOND DifferenceUnit = 2
+	DifferenceUnit_DIFFERENCE_UNIT_MICROS           DifferenceUnit = 3
+)
+
+// Enum value maps for DifferenceUnit.
+var (
+	DifferenceUnit_name = map[int32]string{
+		0: "DIFFERENCE_UNIT_UNKNOWN",
+		1: "DIFFERENCE_UNIT_PER_SECOND",
+		2: "DIFFERENCE_UNIT_BYTES_PER_SECOND",
+		3: "DIFFERENCE_UNIT_MICROS",
+	}
+	DifferenceUnit_value = map[string]int32{
+		"DIFFERENCE_UNIT_UNKNOWN":          0,
+		"DIFFERENCE_UNIT_PER_SECOND":       1,
+		"DIFFERENCE_UNIT_BYTES_PER_SECOND": 2,
+		"DIFFERENCE_UNIT_MICROS":           3,
+	}
+)
+
+func (x DifferenceUnit) Enum() *DifferenceUnit {
+	p := new(DifferenceUnit)
+	*p = x
+	return p
+}
+
+func (x DifferenceUnit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DifferenceUnit) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[24].Descriptor()
+}
+
+func (DifferenceUnit) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[24]
+}
+
+func (x DifferenceUnit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DifferenceUnit.Descriptor instead.
+func (DifferenceUnit) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{24}
+}
+
+// PodCause is what is wrong with a pod, or what it is occupied with, as `why` sees it.
+type PodCause int32
+
+const (
+	// Something is wrong, and nothing that is seen says what.
+	PodCause_POD_CAUSE_UNKNOWN PodCause = 0
+	// Healthy: little to do, or waiting for somebody to ask.
+	PodCause_POD_CAUSE_IDLE PodCause = 1
+	// Healthy: the pod works.
+	PodCause_POD_CAUSE_BUSY PodCause = 2
+	// The CPU limit is used up.
+	PodCause_POD_CAUSE_CPU_LIMIT PodCause = 3
+	// More tasks of the node want its CPUs than it has.
+	PodCause_POD_CAUSE_CROWDED_NODE PodCause = 4
+	// At the memory limit the kernel frees pages that are needed again.
+	PodCause_POD_CAUSE_MEMORY_LIMIT PodCause = 5
+	// The kernel's OOM killer has killed a process.
+	PodCause_POD_CAUSE_OOM_KILLED PodCause = 6
+	// Waits for memory below the pod's own limit: swap, or reclaim on the node.
+	PodCause_POD_CAUSE_MEMORY_PRESSURE PodCause = 7
+	// Waits for block devices or file systems.
+	PodCause_POD_CAUSE_DISK_WAIT PodCause = 8
+	// A DNS server does not answer, or fails.
+	PodCause_POD_CAUSE_DNS_TIMEOUT PodCause = 9
+	// A DNS server is slow.
+	PodCause_POD_CAUSE_DNS_SLOW PodCause = 10
+	// Most lookups are of names that the search path has made.
+	PodCause_POD_CAUSE_DNS_SEARCH PodCause = 11
+	// A name does not exist.
+	PodCause_POD_CAUSE_DNS_NOT_FOUND PodCause = 12
+	// Nothing listens where the pod connects to.
+	PodCause_POD_CAUSE_REFUSED PodCause = 13
+	// The Service has no such port.
+	PodCause_POD_CAUSE_WRONG_PORT PodCause = 14
+	// The Service has no ready endpoint.
+	PodCause_POD_CAUSE_NO_ENDPOINTS PodCause = 15
+	// Connections are attempted, and nobody answers.
+	PodCause_POD_CAUSE_UNANSWERED PodCause = 16
+	// Peers reset connections.
+	PodCause_POD_CAUSE_RESET PodCause = 17
+	// Clients wait: the queue of connections that the pod has to accept is full.
+	PodCause_POD_CAUSE_BACKLOG_FULL PodCause = 18
+	// A policy or firewall drops packets.
+	PodCause_POD_CAUSE_POLICY_DROP PodCause = 19
+	// Segments are lost on the way.
+	PodCause_POD_CAUSE_PACKET_LOSS PodCause = 20
+	// A peer answers slowly.
+	PodCause_POD_CAUSE_SLOW_PEER PodCause = 21
+	// So many connections that local ports run out.
+	PodCause_POD_CAUSE_CHURN PodCause = 22
+	// A container ends again and again.
+	PodCause_POD_CAUSE_CRASH PodCause = 23
+	// The same, after a file was not found.
+	PodCause_POD_CAUSE_MISSING_FILE PodCause = 24
+	// The same, after the kernel refused access.
+	PodCause_POD_CAUSE_PERMISSION PodCause = 25
+	// The kubelet's probes fail.
+	PodCause_POD_CAUSE_PROBE_FAILING PodCause = 26
+	// Threads wait for each other.
+	PodCause_POD_CAUSE_LOCK PodCause = 27
+	// Containers have not been started.
+	PodCause_POD_CAUSE_NOT_STARTED PodCause = 28
+)
+
+// Enum value maps for PodCause.
+var (
+	PodCause_name = map[int32]string{
+		0:  "POD_CAUSE_UNKNOWN",
+		1:  "POD_CAUSE_IDLE",
+		2:  "POD_CAUSE_BUSY",
+		3:  "POD_CAUSE_CPU_LIMIT",
+		4:  "POD_CAUSE_CROWDED_NODE",
+		5:  "POD_CAUSE_MEMORY_LIMIT",
+		6:  "POD_CAUSE_OOM_KILLED",
+		7:  "POD_CAUSE_MEMORY_PRESSURE",
+		8:  "POD_CAUSE_DISK_WAIT",
+		9:  "POD_CAUSE_DNS_TIMEOUT",
+		10: "POD_CAUSE_DNS_SLOW",
+		11: "POD_CAUSE_DNS_SEARCH",
+		12: "POD_CAUSE_DNS_NOT_FOUND",
+		13: "POD_CAUSE_REFUSED",
+		14: "POD_CAUSE_WRONG_PORT",
+		15: "POD_CAUSE_NO_ENDPOINTS",
+		16: "POD_CAUSE_UNANSWERED",
+		17: "POD_CAUSE_RESET",
+		18: "POD_CAUSE_BACKLOG_FULL",
+		19: "POD_CAUSE_POLICY_DROP",
+		20: "POD_CAUSE_PACKET_LOSS",
+		21: "POD_CAUSE_SLOW_PEER",
+		22: "POD_CAUSE_CHURN",
+		23: "POD_CAUSE_CRASH",
+		24: "POD_CAUSE_MISSING_FILE",
+		25: "POD_CAUSE_PERMISSION",
+		26: "POD_CAUSE_PROBE_FAILING",
+		27: "POD_CAUSE_LOCK",
+		28: "POD_CAUSE_NOT_STARTED",
+	}
+	PodCause_value = map[string]int32{
+		"POD_CAUSE_UNKNOWN":         0,
+		"POD_CAUSE_IDLE":            1,
+		"POD_CAUSE_BUSY":            2,
+		"POD_CAUSE_CPU_LIMIT":       3,
+		"POD_CAUSE_CROWDED_NODE":    4,
+		"POD_CAUSE_MEMORY_LIMIT":    5,
+		"POD_CAUSE_OOM_KILLED":      6,
+		"POD_CAUSE_MEMORY_PRESSURE": 7,
+		"POD_CAUSE_DISK_WAIT":       8,
+		"POD_CAUSE_DNS_TIMEOUT":     9,
+		"POD_CAUSE_DNS_SLOW":        10,
+		"POD_CAUSE_DNS_SEARCH":      11,
+		"POD_CAUSE_DNS_NOT_FOUND":   12,
+		"POD_CAUSE_REFUSED":         13,
+		"POD_CAUSE_WRONG_PORT":      14,
+		"POD_CAUSE_NO_ENDPOINTS":    15,
+		"POD_CAUSE_UNANSWERED":      16,
+		"POD_CAUSE_RESET":           17,
+		"POD_CAUSE_BACKLOG_FULL":    18,
+		"POD_CAUSE_POLICY_DROP":     19,
+		"POD_CAUSE_PACKET_LOSS":     20,
+		"POD_CAUSE_SLOW_PEER":       21,
+		"POD_CAUSE_CHURN":           22,
+		"POD_CAUSE_CRASH":           23,
+		"POD_CAUSE_MISSING_FILE":    24,
+		"POD_CAUSE_PERMISSION":      25,
+		"POD_CAUSE_PROBE_FAILING":   26,
+		"POD_CAUSE_LOCK":            27,
+		"POD_CAUSE_NOT_STARTED":     28,
+	}
+)
+
+func (x PodCause) Enum() *PodCause {
+	p := new(PodCause)
+	*p = x
+	return p
+}
+
+func (x PodCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PodCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[25].Descriptor()
+}
+
+func (PodCause) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[25]
+}
+
+func (x PodCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PodCause.Descriptor instead.
+func (PodCause) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{25}
+}
+
+// PacketDirection is which way a packet went, as its pod sees it.
+type PacketDirection int32
+
+const (
+	PacketDirection_PACKET_DIRECTION_UNKNOWN  PacketDirection = 0
+	PacketDirection_PACKET_DIRECTION_SENT     PacketDirection = 1
+	PacketDirection_PACKET_DIRECTION_RECEIVED PacketDirection = 2
+)
+
+// Enum value maps for PacketDirection.
+var (
+	PacketDirection_name = map[int32]string{
+		0: "PACKET_DIRECTION_UNKNOWN",
+		1: "PACKET_DIRECTION_SENT",
+		2: "PACKET_DIRECTION_RECEIVED",
+	}
+	PacketDirection_value = map[string]int32{
+		"PACKET_DIRECTION_UNKNOWN":  0,
+		"PACKET_DIRECTION_SENT":     1,
+		"PACKET_DIRECTION_RECEIVED": 2,
+	}
+)
+
+func (x PacketDirection) Enum() *PacketDirection {
+	p := new(PacketDirection)
+	*p = x
+	return p
+}
+
+func (x PacketDirection) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PacketDirection) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[26].Descriptor()
+}
+
+func (PacketDirection) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[26]
+}
+
+func (x PacketDirection) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PacketDirection.Descriptor instead.
+func (PacketDirection) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -1299,6 +1863,11 @@ type Event struct {
 	//	*Event_GpuVerdict
 	//	*Event_Signal
 	//	*Event_FlowSum
+	//	*Event_PodVerdict
+	//	*Event_Difference
+	//	*Event_PodState
+	//	*Event_Packet
+	//	*Event_ServiceState
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1552,6 +2121,51 @@ func (x *Event) GetFlowSum() *FlowSum {
 	return nil
 }
 
+func (x *Event) GetPodVerdict() *PodVerdict {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_PodVerdict); ok {
+			return x.PodVerdict
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDifference() *Difference {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Difference); ok {
+			return x.Difference
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPodState() *PodState {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_PodState); ok {
+			return x.PodState
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPacket() *Packet {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Packet); ok {
+			return x.Packet
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetServiceState() *ServiceState {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_ServiceState); ok {
+			return x.ServiceState
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1628,6 +2242,27 @@ type Event_FlowSum struct {
 	FlowSum *FlowSum `protobuf:"bytes,33,opt,name=flow_sum,json=flowSum,proto3,oneof"`
 }
 
+type Event_PodVerdict struct {
+	PodVerdict *PodVerdict `protobuf:"bytes,40,opt,name=pod_verdict,json=podVerdict,proto3,oneof"`
+}
+
+type Event_Difference struct {
+	Difference *Difference `protobuf:"bytes,41,opt,name=difference,proto3,oneof"`
+}
+
+type Event_PodState struct {
+	PodState *PodState `protobuf:"bytes,42,opt,name=pod_state,json=podState,proto3,oneof"`
+}
+
+type Event_Packet struct {
+	Packet *Packet `protobuf:"bytes,43,opt,name=packet,proto3,oneof"`
+}
+
+type Event_ServiceState struct {
+	// 44 and 45 are kept for captured packets.
+	ServiceState *ServiceState `protobuf:"bytes,46,opt,name=service_state,json=serviceState,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1663,6 +2298,16 @@ func (*Event_GpuVerdict) isEvent_Kind() {}
 func (*Event_Signal) isEvent_Kind() {}
 
 func (*Event_FlowSum) isEvent_Kind() {}
+
+func (*Event_PodVerdict) isEvent_Kind() {}
+
+func (*Event_Difference) isEvent_Kind() {}
+
+func (*Event_PodState) isEvent_Kind() {}
+
+func (*Event_Packet) isEvent_Kind() {}
+
+func (*Event_ServiceState) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -2890,7 +3535,9 @@ type Counters struct {
 	SrttMicros *uint32 `protobuf:"varint,6,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
 	// UDP, ICMP: packets that the kernel dropped because the socket's receive buffer was full or memory was short. They are not
 	// in bytes_received and packets_received. Absent where the kernel does not report them, as for raw sockets.
-	Dropped       *uint64 `protobuf:"varint,7,opt,name=dropped,proto3,oneof" json:"dropped,omitempty"`
+	Dropped *uint64 `protobuf:"varint,7,opt,name=dropped,proto3,oneof" json:"dropped,omitempty"`
+	// TCP: absent where there was no exchange of a request and a response, or it was not measured.
+	Responses     *ResponseTimes `protobuf:"bytes,8,opt,name=responses,proto3" json:"responses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2974,6 +3621,76 @@ func (x *Counters) GetDropped() uint64 {
 	return 0
 }
 
+func (x *Counters) GetResponses() *ResponseTimes {
+	if x != nil {
+		return x.Responses
+	}
+	return nil
+}
+
+// ResponseTimes are those of a connection since the trace began (docs/trace-network.md). At the end that opened it: from sending the
+// request to the arrival of the response. At the end that answered: from the arrival of the request to sending the response.
+type ResponseTimes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// count * 256 + bucket for each bucket that is not empty, by ascending buckets, whose bounds are those of event.ResponseBounds.
+	Histogram     []uint64 `protobuf:"varint,1,rep,packed,name=histogram,proto3" json:"histogram,omitempty"`
+	MaxMicros     uint64   `protobuf:"varint,2,opt,name=max_micros,json=maxMicros,proto3" json:"max_micros,omitempty"`
+	TotalMicros   uint64   `protobuf:"varint,3,opt,name=total_micros,json=totalMicros,proto3" json:"total_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResponseTimes) Reset() {
+	*x = ResponseTimes{}
+	mi := &file_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResponseTimes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResponseTimes) ProtoMessage() {}
+
+func (x *ResponseTimes) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResponseTimes.ProtoReflect.Descriptor instead.
+func (*ResponseTimes) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ResponseTimes) GetHistogram() []uint64 {
+	if x != nil {
+		return x.Histogram
+	}
+	return nil
+}
+
+func (x *ResponseTimes) GetMaxMicros() uint64 {
+	if x != nil {
+		return x.MaxMicros
+	}
+	return 0
+}
+
+func (x *ResponseTimes) GetTotalMicros() uint64 {
+	if x != nil {
+		return x.TotalMicros
+	}
+	return 0
+}
+
 // Lost says that events of a node did not arrive, where they were dropped, and how many. The event's own namespace, pod and
 // container are those whose events were lost; empty where that is unknown, or where the stage serves all pods.
 type Lost struct {
@@ -2991,7 +3708,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3720,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3733,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -3059,7 +3776,7 @@ type PodRef struct {
 
 func (x *PodRef) Reset() {
 	*x = PodRef{}
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3788,7 @@ func (x *PodRef) String() string {
 func (*PodRef) ProtoMessage() {}
 
 func (x *PodRef) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3801,7 @@ func (x *PodRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodRef.ProtoReflect.Descriptor instead.
 func (*PodRef) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PodRef) GetNamespace() string {
@@ -3120,7 +3837,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3849,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3862,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -3190,7 +3907,7 @@ type Syscall struct {
 
 func (x *Syscall) Reset() {
 	*x = Syscall{}
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3919,7 @@ func (x *Syscall) String() string {
 func (*Syscall) ProtoMessage() {}
 
 func (x *Syscall) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3932,7 @@ func (x *Syscall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
 func (*Syscall) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Syscall) GetPhase() SyscallPhase {
@@ -3322,7 +4039,7 @@ type SyscallSummary struct {
 
 func (x *SyscallSummary) Reset() {
 	*x = SyscallSummary{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +4051,7 @@ func (x *SyscallSummary) String() string {
 func (*SyscallSummary) ProtoMessage() {}
 
 func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +4064,7 @@ func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
 func (*SyscallSummary) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SyscallSummary) GetName() string {
@@ -3456,14 +4173,24 @@ type NetworkTop struct {
 	// Mean over the flows that live or ended in the window.
 	SrttMicros *uint64 `protobuf:"varint,16,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
 	// Of the one flow that the row is.
-	Id            string `protobuf:"bytes,17,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Id string `protobuf:"bytes,17,opt,name=id,proto3" json:"id,omitempty"`
+	// Responses in the window that the row's pods got from others, and their times; absent without one.
+	Responses         *uint64 `protobuf:"varint,18,opt,name=responses,proto3,oneof" json:"responses,omitempty"`
+	ResponseP50Micros *uint64 `protobuf:"varint,19,opt,name=response_p50_micros,json=responseP50Micros,proto3,oneof" json:"response_p50_micros,omitempty"`
+	ResponseP99Micros *uint64 `protobuf:"varint,20,opt,name=response_p99_micros,json=responseP99Micros,proto3,oneof" json:"response_p99_micros,omitempty"`
+	ResponseMaxMicros *uint64 `protobuf:"varint,21,opt,name=response_max_micros,json=responseMaxMicros,proto3,oneof" json:"response_max_micros,omitempty"`
+	// Requests in the window that the row's pods have answered, and how long that took them.
+	Served          *uint64 `protobuf:"varint,22,opt,name=served,proto3,oneof" json:"served,omitempty"`
+	ServedP50Micros *uint64 `protobuf:"varint,23,opt,name=served_p50_micros,json=servedP50Micros,proto3,oneof" json:"served_p50_micros,omitempty"`
+	ServedP99Micros *uint64 `protobuf:"varint,24,opt,name=served_p99_micros,json=servedP99Micros,proto3,oneof" json:"served_p99_micros,omitempty"`
+	ServedMaxMicros *uint64 `protobuf:"varint,25,opt,name=served_max_micros,json=servedMaxMicros,proto3,oneof" json:"served_max_micros,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *NetworkTop) Reset() {
 	*x = NetworkTop{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +4202,7 @@ func (x *NetworkTop) String() string {
 func (*NetworkTop) ProtoMessage() {}
 
 func (x *NetworkTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +4215,7 @@ func (x *NetworkTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkTop.ProtoReflect.Descriptor instead.
 func (*NetworkTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NetworkTop) GetGroup() string {
@@ -3610,6 +4337,62 @@ func (x *NetworkTop) GetId() string {
 	return ""
 }
 
+func (x *NetworkTop) GetResponses() uint64 {
+	if x != nil && x.Responses != nil {
+		return *x.Responses
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetResponseP50Micros() uint64 {
+	if x != nil && x.ResponseP50Micros != nil {
+		return *x.ResponseP50Micros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetResponseP99Micros() uint64 {
+	if x != nil && x.ResponseP99Micros != nil {
+		return *x.ResponseP99Micros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetResponseMaxMicros() uint64 {
+	if x != nil && x.ResponseMaxMicros != nil {
+		return *x.ResponseMaxMicros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetServed() uint64 {
+	if x != nil && x.Served != nil {
+		return *x.Served
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetServedP50Micros() uint64 {
+	if x != nil && x.ServedP50Micros != nil {
+		return *x.ServedP50Micros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetServedP99Micros() uint64 {
+	if x != nil && x.ServedP99Micros != nil {
+		return *x.ServedP99Micros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetServedMaxMicros() uint64 {
+	if x != nil && x.ServedMaxMicros != nil {
+		return *x.ServedMaxMicros
+	}
+	return 0
+}
+
 // FlowSum is a row of `query flows --aggregate-by`: flows that have some fields in common. Of the fields that a flow has as well, those of
 // aggregated_by are set, as they are in all of them. Amounts are sums of the flows' last states, as far as they are known there.
 type FlowSum struct {
@@ -3636,13 +4419,18 @@ type FlowSum struct {
 	PacketsSent     *uint64 `protobuf:"varint,15,opt,name=packets_sent,json=packetsSent,proto3,oneof" json:"packets_sent,omitempty"`
 	PacketsReceived *uint64 `protobuf:"varint,16,opt,name=packets_received,json=packetsReceived,proto3,oneof" json:"packets_received,omitempty"`
 	Retransmits     *uint64 `protobuf:"varint,17,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of all responses that src got, and their times.
+	Responses         *uint64 `protobuf:"varint,18,opt,name=responses,proto3,oneof" json:"responses,omitempty"`
+	ResponseP50Micros *uint64 `protobuf:"varint,19,opt,name=response_p50_micros,json=responseP50Micros,proto3,oneof" json:"response_p50_micros,omitempty"`
+	ResponseP99Micros *uint64 `protobuf:"varint,20,opt,name=response_p99_micros,json=responseP99Micros,proto3,oneof" json:"response_p99_micros,omitempty"`
+	ResponseMaxMicros *uint64 `protobuf:"varint,21,opt,name=response_max_micros,json=responseMaxMicros,proto3,oneof" json:"response_max_micros,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *FlowSum) Reset() {
 	*x = FlowSum{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +4442,7 @@ func (x *FlowSum) String() string {
 func (*FlowSum) ProtoMessage() {}
 
 func (x *FlowSum) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +4455,7 @@ func (x *FlowSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowSum.ProtoReflect.Descriptor instead.
 func (*FlowSum) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FlowSum) GetAggregatedBy() string {
@@ -3789,6 +4577,34 @@ func (x *FlowSum) GetRetransmits() uint64 {
 	return 0
 }
 
+func (x *FlowSum) GetResponses() uint64 {
+	if x != nil && x.Responses != nil {
+		return *x.Responses
+	}
+	return 0
+}
+
+func (x *FlowSum) GetResponseP50Micros() uint64 {
+	if x != nil && x.ResponseP50Micros != nil {
+		return *x.ResponseP50Micros
+	}
+	return 0
+}
+
+func (x *FlowSum) GetResponseP99Micros() uint64 {
+	if x != nil && x.ResponseP99Micros != nil {
+		return *x.ResponseP99Micros
+	}
+	return 0
+}
+
+func (x *FlowSum) GetResponseMaxMicros() uint64 {
+	if x != nil && x.ResponseMaxMicros != nil {
+		return *x.ResponseMaxMicros
+	}
+	return 0
+}
+
 // DnsTop is a row of `top dns`: questions that are counted together.
 type DnsTop struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -3816,7 +4632,7 @@ type DnsTop struct {
 
 func (x *DnsTop) Reset() {
 	*x = DnsTop{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3828,7 +4644,7 @@ func (x *DnsTop) String() string {
 func (*DnsTop) ProtoMessage() {}
 
 func (x *DnsTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3841,7 +4657,7 @@ func (x *DnsTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsTop.ProtoReflect.Descriptor instead.
 func (*DnsTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DnsTop) GetGroup() string {
@@ -3979,7 +4795,7 @@ type SyscallTop struct {
 
 func (x *SyscallTop) Reset() {
 	*x = SyscallTop{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3991,7 +4807,7 @@ func (x *SyscallTop) String() string {
 func (*SyscallTop) ProtoMessage() {}
 
 func (x *SyscallTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4004,7 +4820,7 @@ func (x *SyscallTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallTop.ProtoReflect.Descriptor instead.
 func (*SyscallTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SyscallTop) GetGroup() string {
@@ -4110,14 +4926,16 @@ type Resources struct {
 	Memory         *ResourcesMemory   `protobuf:"bytes,5,opt,name=memory,proto3" json:"memory,omitempty"`
 	Pressure       *ResourcesPressure `protobuf:"bytes,6,opt,name=pressure,proto3" json:"pressure,omitempty"`
 	// Absent where the kernel charges no block I/O to the container.
-	Io            *ResourcesIO `protobuf:"bytes,7,opt,name=io,proto3" json:"io,omitempty"`
+	Io *ResourcesIO `protobuf:"bytes,7,opt,name=io,proto3" json:"io,omitempty"`
+	// Absent where the interval has no sample.
+	Locks         *ResourcesLocks `protobuf:"bytes,8,opt,name=locks,proto3" json:"locks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4129,7 +4947,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4142,7 +4960,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Resources) GetId() string {
@@ -4194,6 +5012,13 @@ func (x *Resources) GetIo() *ResourcesIO {
 	return nil
 }
 
+func (x *Resources) GetLocks() *ResourcesLocks {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
 // ResourcesCPU is CPU time, user and system.
 type ResourcesCPU struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -4205,13 +5030,15 @@ type ResourcesCPU struct {
 	ThrottledPeriods *uint64 `protobuf:"varint,5,opt,name=throttled_periods,json=throttledPeriods,proto3,oneof" json:"throttled_periods,omitempty"`
 	ThrottledMicros  *uint64 `protobuf:"varint,6,opt,name=throttled_micros,json=throttledMicros,proto3,oneof" json:"throttled_micros,omitempty"`
 	ThrottledPercent *uint64 `protobuf:"varint,7,opt,name=throttled_percent,json=throttledPercent,proto3,oneof" json:"throttled_percent,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// How busy the node's CPUs were, by whatever.
+	NodePercent   *uint64 `protobuf:"varint,8,opt,name=node_percent,json=nodePercent,proto3,oneof" json:"node_percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResourcesCPU) Reset() {
 	*x = ResourcesCPU{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4223,7 +5050,7 @@ func (x *ResourcesCPU) String() string {
 func (*ResourcesCPU) ProtoMessage() {}
 
 func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4236,7 +5063,7 @@ func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesCPU.ProtoReflect.Descriptor instead.
 func (*ResourcesCPU) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResourcesCPU) GetMicros() uint64 {
@@ -4288,6 +5115,13 @@ func (x *ResourcesCPU) GetThrottledPercent() uint64 {
 	return 0
 }
 
+func (x *ResourcesCPU) GetNodePercent() uint64 {
+	if x != nil && x.NodePercent != nil {
+		return *x.NodePercent
+	}
+	return 0
+}
+
 // ResourcesRunQueue is how often a container's tasks left a CPU, and how long they had waited for one.
 type ResourcesRunQueue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4302,7 +5136,7 @@ type ResourcesRunQueue struct {
 
 func (x *ResourcesRunQueue) Reset() {
 	*x = ResourcesRunQueue{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4314,7 +5148,7 @@ func (x *ResourcesRunQueue) String() string {
 func (*ResourcesRunQueue) ProtoMessage() {}
 
 func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4327,7 +5161,7 @@ func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesRunQueue.ProtoReflect.Descriptor instead.
 func (*ResourcesRunQueue) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResourcesRunQueue) GetRuns() uint64 {
@@ -4365,6 +5199,61 @@ func (x *ResourcesRunQueue) GetP99Nanos() uint64 {
 	return 0
 }
 
+// ResourcesLocks is the threads that wait in futex(2) for a mutex that another holds, by samples some times a second.
+type ResourcesLocks struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of all threads together, since the trace began.
+	WaitedMicros *uint64 `protobuf:"varint,1,opt,name=waited_micros,json=waitedMicros,proto3,oneof" json:"waited_micros,omitempty"`
+	// At a time, mean of the interval.
+	Waiters       *float64 `protobuf:"fixed64,2,opt,name=waiters,proto3,oneof" json:"waiters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourcesLocks) Reset() {
+	*x = ResourcesLocks{}
+	mi := &file_event_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesLocks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesLocks) ProtoMessage() {}
+
+func (x *ResourcesLocks) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesLocks.ProtoReflect.Descriptor instead.
+func (*ResourcesLocks) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResourcesLocks) GetWaitedMicros() uint64 {
+	if x != nil && x.WaitedMicros != nil {
+		return *x.WaitedMicros
+	}
+	return 0
+}
+
+func (x *ResourcesLocks) GetWaiters() float64 {
+	if x != nil && x.Waiters != nil {
+		return *x.Waiters
+	}
+	return 0
+}
+
 type ResourcesMemory struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Bytes           *uint64                `protobuf:"varint,1,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
@@ -4380,7 +5269,7 @@ type ResourcesMemory struct {
 
 func (x *ResourcesMemory) Reset() {
 	*x = ResourcesMemory{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4392,7 +5281,7 @@ func (x *ResourcesMemory) String() string {
 func (*ResourcesMemory) ProtoMessage() {}
 
 func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4405,7 +5294,7 @@ func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
 func (*ResourcesMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResourcesMemory) GetBytes() uint64 {
@@ -4469,7 +5358,7 @@ type ResourcesPressure struct {
 
 func (x *ResourcesPressure) Reset() {
 	*x = ResourcesPressure{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4481,7 +5370,7 @@ func (x *ResourcesPressure) String() string {
 func (*ResourcesPressure) ProtoMessage() {}
 
 func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4494,7 +5383,7 @@ func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
 func (*ResourcesPressure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
@@ -4589,7 +5478,7 @@ type ResourcesIO struct {
 
 func (x *ResourcesIO) Reset() {
 	*x = ResourcesIO{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4601,7 +5490,7 @@ func (x *ResourcesIO) String() string {
 func (*ResourcesIO) ProtoMessage() {}
 
 func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4614,7 +5503,7 @@ func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
 func (*ResourcesIO) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResourcesIO) GetReadRequests() uint64 {
@@ -4740,7 +5629,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4752,7 +5641,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4765,7 +5654,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Gpu) GetType() GpuEventType {
@@ -4919,7 +5808,7 @@ type GpuDevice struct {
 
 func (x *GpuDevice) Reset() {
 	*x = GpuDevice{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4931,7 +5820,7 @@ func (x *GpuDevice) String() string {
 func (*GpuDevice) ProtoMessage() {}
 
 func (x *GpuDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4944,7 +5833,7 @@ func (x *GpuDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuDevice.ProtoReflect.Descriptor instead.
 func (*GpuDevice) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GpuDevice) GetUuid() string {
@@ -5036,7 +5925,7 @@ type GpuMemory struct {
 
 func (x *GpuMemory) Reset() {
 	*x = GpuMemory{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5048,7 +5937,7 @@ func (x *GpuMemory) String() string {
 func (*GpuMemory) ProtoMessage() {}
 
 func (x *GpuMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5061,7 +5950,7 @@ func (x *GpuMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuMemory.ProtoReflect.Descriptor instead.
 func (*GpuMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GpuMemory) GetTotalBytes() uint64 {
@@ -5110,7 +5999,7 @@ type GpuActivity struct {
 
 func (x *GpuActivity) Reset() {
 	*x = GpuActivity{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5122,7 +6011,7 @@ func (x *GpuActivity) String() string {
 func (*GpuActivity) ProtoMessage() {}
 
 func (x *GpuActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5135,7 +6024,7 @@ func (x *GpuActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuActivity.ProtoReflect.Descriptor instead.
 func (*GpuActivity) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GpuActivity) GetGpuPercent() uint32 {
@@ -5251,7 +6140,7 @@ type GpuHealth struct {
 
 func (x *GpuHealth) Reset() {
 	*x = GpuHealth{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5263,7 +6152,7 @@ func (x *GpuHealth) String() string {
 func (*GpuHealth) ProtoMessage() {}
 
 func (x *GpuHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5276,7 +6165,7 @@ func (x *GpuHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuHealth.ProtoReflect.Descriptor instead.
 func (*GpuHealth) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GpuHealth) GetPowerMilliwatts() uint32 {
@@ -5372,7 +6261,7 @@ type GpuProcess struct {
 
 func (x *GpuProcess) Reset() {
 	*x = GpuProcess{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5384,7 +6273,7 @@ func (x *GpuProcess) String() string {
 func (*GpuProcess) ProtoMessage() {}
 
 func (x *GpuProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5397,7 +6286,7 @@ func (x *GpuProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuProcess.ProtoReflect.Descriptor instead.
 func (*GpuProcess) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GpuProcess) GetPid() uint32 {
@@ -5479,7 +6368,7 @@ type GpuCalls struct {
 
 func (x *GpuCalls) Reset() {
 	*x = GpuCalls{}
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5491,7 +6380,7 @@ func (x *GpuCalls) String() string {
 func (*GpuCalls) ProtoMessage() {}
 
 func (x *GpuCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5504,7 +6393,7 @@ func (x *GpuCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuCalls.ProtoReflect.Descriptor instead.
 func (*GpuCalls) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{30}
+	return file_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GpuCalls) GetLaunches() uint64 {
@@ -5648,7 +6537,7 @@ type GpuFailure struct {
 
 func (x *GpuFailure) Reset() {
 	*x = GpuFailure{}
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5660,7 +6549,7 @@ func (x *GpuFailure) String() string {
 func (*GpuFailure) ProtoMessage() {}
 
 func (x *GpuFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5673,7 +6562,7 @@ func (x *GpuFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuFailure.ProtoReflect.Descriptor instead.
 func (*GpuFailure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{31}
+	return file_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GpuFailure) GetCall() string {
@@ -5746,7 +6635,7 @@ type GpuTop struct {
 
 func (x *GpuTop) Reset() {
 	*x = GpuTop{}
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5758,7 +6647,7 @@ func (x *GpuTop) String() string {
 func (*GpuTop) ProtoMessage() {}
 
 func (x *GpuTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5771,7 +6660,7 @@ func (x *GpuTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
 func (*GpuTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{32}
+	return file_event_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GpuTop) GetGroup() string {
@@ -6003,7 +6892,7 @@ type GpuVerdict struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	WindowMicros uint64                 `protobuf:"varint,1,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
 	Verdict      GpuCause               `protobuf:"varint,2,opt,name=verdict,proto3,enum=orb8.event.v1.GpuCause" json:"verdict,omitempty"`
-	Confidence   GpuConfidence          `protobuf:"varint,3,opt,name=confidence,proto3,enum=orb8.event.v1.GpuConfidence" json:"confidence,omitempty"`
+	Confidence   Confidence             `protobuf:"varint,3,opt,name=confidence,proto3,enum=orb8.event.v1.Confidence" json:"confidence,omitempty"`
 	// For people: "consistent with …".
 	Words string `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
 	// The cause with the second largest share; absent where there is none to speak of.
@@ -6024,7 +6913,7 @@ type GpuVerdict struct {
 
 func (x *GpuVerdict) Reset() {
 	*x = GpuVerdict{}
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6036,7 +6925,7 @@ func (x *GpuVerdict) String() string {
 func (*GpuVerdict) ProtoMessage() {}
 
 func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6049,7 +6938,7 @@ func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuVerdict.ProtoReflect.Descriptor instead.
 func (*GpuVerdict) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{33}
+	return file_event_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GpuVerdict) GetWindowMicros() uint64 {
@@ -6066,11 +6955,11 @@ func (x *GpuVerdict) GetVerdict() GpuCause {
 	return GpuCause_GPU_CAUSE_UNKNOWN
 }
 
-func (x *GpuVerdict) GetConfidence() GpuConfidence {
+func (x *GpuVerdict) GetConfidence() Confidence {
 	if x != nil {
 		return x.Confidence
 	}
-	return GpuConfidence_GPU_CONFIDENCE_UNKNOWN
+	return Confidence_CONFIDENCE_UNKNOWN
 }
 
 func (x *GpuVerdict) GetWords() string {
@@ -6157,7 +7046,7 @@ type GpuShares struct {
 
 func (x *GpuShares) Reset() {
 	*x = GpuShares{}
-	mi := &file_event_proto_msgTypes[34]
+	mi := &file_event_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6169,7 +7058,7 @@ func (x *GpuShares) String() string {
 func (*GpuShares) ProtoMessage() {}
 
 func (x *GpuShares) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[34]
+	mi := &file_event_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6182,7 +7071,7 @@ func (x *GpuShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuShares.ProtoReflect.Descriptor instead.
 func (*GpuShares) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{34}
+	return file_event_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GpuShares) GetUnknown() float64 {
@@ -6326,7 +7215,7 @@ type GpuEvidence struct {
 
 func (x *GpuEvidence) Reset() {
 	*x = GpuEvidence{}
-	mi := &file_event_proto_msgTypes[35]
+	mi := &file_event_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6338,7 +7227,7 @@ func (x *GpuEvidence) String() string {
 func (*GpuEvidence) ProtoMessage() {}
 
 func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[35]
+	mi := &file_event_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6351,7 +7240,7 @@ func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuEvidence.ProtoReflect.Descriptor instead.
 func (*GpuEvidence) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{35}
+	return file_event_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GpuEvidence) GetGpuPercent() float64 {
@@ -6620,11 +7509,1024 @@ func (x *GpuEvidence) GetPeersMostPercent() float64 {
 	return 0
 }
 
+// Difference is a row of `diff`: a thing of a workload that two recordings hold in different amounts, or one of them only. The event's namespace,
+// pod and container are the workload's, its time is the end of the second recording. Absent is not known.
+type Difference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pod is named where it has no controller.
+	Workload  string           `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	Change    DifferenceChange `protobuf:"varint,2,opt,name=change,proto3,enum=orb8.event.v1.DifferenceChange" json:"change,omitempty"`
+	Certainty Certainty        `protobuf:"varint,3,opt,name=certainty,proto3,enum=orb8.event.v1.Certainty" json:"certainty,omitempty"`
+	Topic     DifferenceTopic  `protobuf:"varint,4,opt,name=topic,proto3,enum=orb8.event.v1.DifferenceTopic" json:"topic,omitempty"`
+	// A peer with its port, a DNS name, the path of a program, ….
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// Of peers and clients.
+	Protocol Protocol          `protobuf:"varint,6,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Measure  DifferenceMeasure `protobuf:"varint,7,opt,name=measure,proto3,enum=orb8.event.v1.DifferenceMeasure" json:"measure,omitempty"`
+	Unit     DifferenceUnit    `protobuf:"varint,8,opt,name=unit,proto3,enum=orb8.event.v1.DifferenceUnit" json:"unit,omitempty"`
+	Before   *float64          `protobuf:"fixed64,9,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	After    *float64          `protobuf:"fixed64,10,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	// Between the parts of a recording: the root of the mean of both recordings' variances.
+	Deviation *float64 `protobuf:"fixed64,11,opt,name=deviation,proto3,oneof" json:"deviation,omitempty"`
+	// Events of the thing.
+	BeforeSeen uint64 `protobuf:"varint,12,opt,name=before_seen,json=beforeSeen,proto3" json:"before_seen,omitempty"`
+	AfterSeen  uint64 `protobuf:"varint,13,opt,name=after_seen,json=afterSeen,proto3" json:"after_seen,omitempty"`
+	// How long the recordings are.
+	BeforeMicros  uint64 `protobuf:"varint,14,opt,name=before_micros,json=beforeMicros,proto3" json:"before_micros,omitempty"`
+	AfterMicros   uint64 `protobuf:"varint,15,opt,name=after_micros,json=afterMicros,proto3" json:"after_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_event_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Difference) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *Difference) GetChange() DifferenceChange {
+	if x != nil {
+		return x.Change
+	}
+	return DifferenceChange_DIFFERENCE_CHANGE_UNKNOWN
+}
+
+func (x *Difference) GetCertainty() Certainty {
+	if x != nil {
+		return x.Certainty
+	}
+	return Certainty_CERTAINTY_UNKNOWN
+}
+
+func (x *Difference) GetTopic() DifferenceTopic {
+	if x != nil {
+		return x.Topic
+	}
+	return DifferenceTopic_DIFFERENCE_TOPIC_UNKNOWN
+}
+
+func (x *Difference) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Difference) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *Difference) GetMeasure() DifferenceMeasure {
+	if x != nil {
+		return x.Measure
+	}
+	return DifferenceMeasure_DIFFERENCE_MEASURE_UNKNOWN
+}
+
+func (x *Difference) GetUnit() DifferenceUnit {
+	if x != nil {
+		return x.Unit
+	}
+	return DifferenceUnit_DIFFERENCE_UNIT_UNKNOWN
+}
+
+func (x *Difference) GetBefore() float64 {
+	if x != nil && x.Before != nil {
+		return *x.Before
+	}
+	return 0
+}
+
+func (x *Difference) GetAfter() float64 {
+	if x != nil && x.After != nil {
+		return *x.After
+	}
+	return 0
+}
+
+func (x *Difference) GetDeviation() float64 {
+	if x != nil && x.Deviation != nil {
+		return *x.Deviation
+	}
+	return 0
+}
+
+func (x *Difference) GetBeforeSeen() uint64 {
+	if x != nil {
+		return x.BeforeSeen
+	}
+	return 0
+}
+
+func (x *Difference) GetAfterSeen() uint64 {
+	if x != nil {
+		return x.AfterSeen
+	}
+	return 0
+}
+
+func (x *Difference) GetBeforeMicros() uint64 {
+	if x != nil {
+		return x.BeforeMicros
+	}
+	return 0
+}
+
+func (x *Difference) GetAfterMicros() uint64 {
+	if x != nil {
+		return x.AfterMicros
+	}
+	return 0
+}
+
+// PodVerdict is a row of `why`: what is wrong with a pod, as seen in a window that ends with the event's, and by which evidence. Absent is not
+// known.
+type PodVerdict struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	WindowMicros uint64                 `protobuf:"varint,1,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
+	Verdict      PodCause               `protobuf:"varint,2,opt,name=verdict,proto3,enum=orb8.event.v1.PodCause" json:"verdict,omitempty"`
+	Confidence   Confidence             `protobuf:"varint,3,opt,name=confidence,proto3,enum=orb8.event.v1.Confidence" json:"confidence,omitempty"`
+	// For people: "consistent with …".
+	Words string `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
+	// The cause with the second largest share; absent where there is none to speak of.
+	Second *PodCause `protobuf:"varint,5,opt,name=second,proto3,enum=orb8.event.v1.PodCause,oneof" json:"second,omitempty"`
+	// What would distinguish the two.
+	Apart string `protobuf:"bytes,6,opt,name=apart,proto3" json:"apart,omitempty"`
+	// What was not seen, with commas between: it makes the verdict less sure.
+	Missing string `protobuf:"bytes,7,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Thousandths of a percent of the window, by cause; together 100,000. Empty: nothing was seen of the pod.
+	Shares   []uint64     `protobuf:"varint,8,rep,packed,name=shares,proto3" json:"shares,omitempty"`
+	Evidence *PodEvidence `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// Events of the pod's node that were lost in the window.
+	Lost     uint64 `protobuf:"varint,10,opt,name=lost,proto3" json:"lost,omitempty"`
+	Workload string `protobuf:"bytes,11,opt,name=workload,proto3" json:"workload,omitempty"`
+	// The other end that the verdict is about: a workload, a Service, a DNS server, an address.
+	Peer string `protobuf:"bytes,12,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The command that tells more.
+	Next string `protobuf:"bytes,13,opt,name=next,proto3" json:"next,omitempty"`
+	// The pod is not one of those that were asked for: another one's verdict led to it.
+	Followed bool `protobuf:"varint,14,opt,name=followed,proto3" json:"followed,omitempty"`
+	// Where the peer's own verdict, and that of its peer, and so on, led to: the pods on the way, the last one, and what is wrong with it.
+	Chain         string    `protobuf:"bytes,15,opt,name=chain,proto3" json:"chain,omitempty"`
+	RootPod       string    `protobuf:"bytes,16,opt,name=root_pod,json=rootPod,proto3" json:"root_pod,omitempty"`
+	RootCause     *PodCause `protobuf:"varint,17,opt,name=root_cause,json=rootCause,proto3,enum=orb8.event.v1.PodCause,oneof" json:"root_cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodVerdict) Reset() {
+	*x = PodVerdict{}
+	mi := &file_event_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodVerdict) ProtoMessage() {}
+
+func (x *PodVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodVerdict.ProtoReflect.Descriptor instead.
+func (*PodVerdict) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *PodVerdict) GetWindowMicros() uint64 {
+	if x != nil {
+		return x.WindowMicros
+	}
+	return 0
+}
+
+func (x *PodVerdict) GetVerdict() PodCause {
+	if x != nil {
+		return x.Verdict
+	}
+	return PodCause_POD_CAUSE_UNKNOWN
+}
+
+func (x *PodVerdict) GetConfidence() Confidence {
+	if x != nil {
+		return x.Confidence
+	}
+	return Confidence_CONFIDENCE_UNKNOWN
+}
+
+func (x *PodVerdict) GetWords() string {
+	if x != nil {
+		return x.Words
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetSecond() PodCause {
+	if x != nil && x.Second != nil {
+		return *x.Second
+	}
+	return PodCause_POD_CAUSE_UNKNOWN
+}
+
+func (x *PodVerdict) GetApart() string {
+	if x != nil {
+		return x.Apart
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetShares() []uint64 {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *PodVerdict) GetEvidence() *PodEvidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *PodVerdict) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *PodVerdict) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetFollowed() bool {
+	if x != nil {
+		return x.Followed
+	}
+	return false
+}
+
+func (x *PodVerdict) GetChain() string {
+	if x != nil {
+		return x.Chain
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetRootPod() string {
+	if x != nil {
+		return x.RootPod
+	}
+	return ""
+}
+
+func (x *PodVerdict) GetRootCause() PodCause {
+	if x != nil && x.RootCause != nil {
+		return *x.RootCause
+	}
+	return PodCause_POD_CAUSE_UNKNOWN
+}
+
+// PodState is what Kubernetes reported about a pod when `why` asked: evidence that no tracer sees. The event's node and pod are those of the pod's
+// object.
+type PodState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the pod, or a container of it, has not been started; empty where all have been.
+	NotStarted string `protobuf:"bytes,1,opt,name=not_started,json=notStarted,proto3" json:"not_started,omitempty"`
+	// A container of it runs, or will be restarted.
+	Running bool `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
+	// The pod is ready, or has ended well.
+	Ready bool `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	// It has had the time to become ready.
+	Settled  bool   `protobuf:"varint,4,opt,name=settled,proto3" json:"settled,omitempty"`
+	Restarts uint64 `protobuf:"varint,5,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	// A container waits to be restarted after an error, or has been restarted in the last ten minutes.
+	Restarting bool `protobuf:"varint,6,opt,name=restarting,proto3" json:"restarting,omitempty"`
+	// It was for want of memory that the last container ended, in the last ten minutes.
+	OomKilled bool `protobuf:"varint,7,opt,name=oom_killed,json=oomKilled,proto3" json:"oom_killed,omitempty"`
+	// How the last container that failed has ended: "exit code 1"; empty where none has.
+	LastEnd string `protobuf:"bytes,8,opt,name=last_end,json=lastEnd,proto3" json:"last_end,omitempty"`
+	// Failed probes in the last ten minutes; absent where events may not be read.
+	ProbeFailures *uint64 `protobuf:"varint,9,opt,name=probe_failures,json=probeFailures,proto3,oneof" json:"probe_failures,omitempty"`
+	// A container was ended for them.
+	KilledByProbe bool `protobuf:"varint,10,opt,name=killed_by_probe,json=killedByProbe,proto3" json:"killed_by_probe,omitempty"`
+	// What Kubernetes says last of what is wrong.
+	Message       string `protobuf:"bytes,11,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodState) Reset() {
+	*x = PodState{}
+	mi := &file_event_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodState) ProtoMessage() {}
+
+func (x *PodState) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodState.ProtoReflect.Descriptor instead.
+func (*PodState) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *PodState) GetNotStarted() string {
+	if x != nil {
+		return x.NotStarted
+	}
+	return ""
+}
+
+func (x *PodState) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *PodState) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *PodState) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *PodState) GetRestarts() uint64 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *PodState) GetRestarting() bool {
+	if x != nil {
+		return x.Restarting
+	}
+	return false
+}
+
+func (x *PodState) GetOomKilled() bool {
+	if x != nil {
+		return x.OomKilled
+	}
+	return false
+}
+
+func (x *PodState) GetLastEnd() string {
+	if x != nil {
+		return x.LastEnd
+	}
+	return ""
+}
+
+func (x *PodState) GetProbeFailures() uint64 {
+	if x != nil && x.ProbeFailures != nil {
+		return *x.ProbeFailures
+	}
+	return 0
+}
+
+func (x *PodState) GetKilledByProbe() bool {
+	if x != nil {
+		return x.KilledByProbe
+	}
+	return false
+}
+
+func (x *PodState) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// ServiceState is whether a Service to which pods failed to connect had a ready endpoint when `why` asked. The event's namespace is the Service's.
+type ServiceState struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Name         string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	HasEndpoints bool                   `protobuf:"varint,2,opt,name=has_endpoints,json=hasEndpoints,proto3" json:"has_endpoints,omitempty"`
+	// The first of its pods that is not ready; empty where none is known.
+	NotReadyPod   string `protobuf:"bytes,3,opt,name=not_ready_pod,json=notReadyPod,proto3" json:"not_ready_pod,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceState) Reset() {
+	*x = ServiceState{}
+	mi := &file_event_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceState) ProtoMessage() {}
+
+func (x *ServiceState) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceState.ProtoReflect.Descriptor instead.
+func (*ServiceState) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ServiceState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServiceState) GetHasEndpoints() bool {
+	if x != nil {
+		return x.HasEndpoints
+	}
+	return false
+}
+
+func (x *ServiceState) GetNotReadyPod() string {
+	if x != nil {
+		return x.NotReadyPod
+	}
+	return ""
+}
+
+// PodEvidence is what was seen of a pod in the window, all containers: means over time and sums. What is said of one container is of the one that
+// it is true of most. Absent is not known.
+type PodEvidence struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	CpuMillis      *float64               `protobuf:"fixed64,1,opt,name=cpu_millis,json=cpuMillis,proto3,oneof" json:"cpu_millis,omitempty"`
+	CpuLimitMillis *uint64                `protobuf:"varint,2,opt,name=cpu_limit_millis,json=cpuLimitMillis,proto3,oneof" json:"cpu_limit_millis,omitempty"`
+	// Of the enforcement periods.
+	CpuThrottledPercent *float64 `protobuf:"fixed64,3,opt,name=cpu_throttled_percent,json=cpuThrottledPercent,proto3,oneof" json:"cpu_throttled_percent,omitempty"`
+	// Of the time in which tasks ran or could have, that in which they waited for a CPU.
+	CpuWaitPercent        *float64 `protobuf:"fixed64,4,opt,name=cpu_wait_percent,json=cpuWaitPercent,proto3,oneof" json:"cpu_wait_percent,omitempty"`
+	SwitchesPerSecond     *float64 `protobuf:"fixed64,5,opt,name=switches_per_second,json=switchesPerSecond,proto3,oneof" json:"switches_per_second,omitempty"`
+	MemoryBytes           *uint64  `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
+	MemoryLimitBytes      *uint64  `protobuf:"varint,7,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3,oneof" json:"memory_limit_bytes,omitempty"`
+	MemoryPressurePercent *float64 `protobuf:"fixed64,8,opt,name=memory_pressure_percent,json=memoryPressurePercent,proto3,oneof" json:"memory_pressure_percent,omitempty"`
+	OomKills              *uint64  `protobuf:"varint,9,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	OomProcess            string   `protobuf:"bytes,10,opt,name=oom_process,json=oomProcess,proto3" json:"oom_process,omitempty"`
+	IoPressurePercent     *float64 `protobuf:"fixed64,11,opt,name=io_pressure_percent,json=ioPressurePercent,proto3,oneof" json:"io_pressure_percent,omitempty"`
+	IoMeanMicros          *uint64  `protobuf:"varint,12,opt,name=io_mean_micros,json=ioMeanMicros,proto3,oneof" json:"io_mean_micros,omitempty"`
+	DnsQueries            *uint64  `protobuf:"varint,13,opt,name=dns_queries,json=dnsQueries,proto3,oneof" json:"dns_queries,omitempty"`
+	DnsUnanswered         *uint64  `protobuf:"varint,14,opt,name=dns_unanswered,json=dnsUnanswered,proto3,oneof" json:"dns_unanswered,omitempty"`
+	DnsFailed             *uint64  `protobuf:"varint,15,opt,name=dns_failed,json=dnsFailed,proto3,oneof" json:"dns_failed,omitempty"`
+	DnsNotFound           *uint64  `protobuf:"varint,16,opt,name=dns_not_found,json=dnsNotFound,proto3,oneof" json:"dns_not_found,omitempty"`
+	// Lookups of names that the search path has made and that do not exist.
+	DnsWasted       *uint64 `protobuf:"varint,17,opt,name=dns_wasted,json=dnsWasted,proto3,oneof" json:"dns_wasted,omitempty"`
+	DnsMedianMicros *uint64 `protobuf:"varint,18,opt,name=dns_median_micros,json=dnsMedianMicros,proto3,oneof" json:"dns_median_micros,omitempty"`
+	// The name that most of the trouble is with.
+	DnsName string `protobuf:"bytes,19,opt,name=dns_name,json=dnsName,proto3" json:"dns_name,omitempty"`
+	// Attempts to connect, and how they ended.
+	Attempts    *uint64 `protobuf:"varint,20,opt,name=attempts,proto3,oneof" json:"attempts,omitempty"`
+	Refused     *uint64 `protobuf:"varint,21,opt,name=refused,proto3,oneof" json:"refused,omitempty"`
+	Unanswered  *uint64 `protobuf:"varint,22,opt,name=unanswered,proto3,oneof" json:"unanswered,omitempty"`
+	NoPortLeft  *uint64 `protobuf:"varint,23,opt,name=no_port_left,json=noPortLeft,proto3,oneof" json:"no_port_left,omitempty"`
+	Resets      *uint64 `protobuf:"varint,24,opt,name=resets,proto3,oneof" json:"resets,omitempty"`
+	Retransmits *uint64 `protobuf:"varint,25,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
+	Segments    *uint64 `protobuf:"varint,26,opt,name=segments,proto3,oneof" json:"segments,omitempty"`
+	PolicyDrops *uint64 `protobuf:"varint,27,opt,name=policy_drops,json=policyDrops,proto3,oneof" json:"policy_drops,omitempty"`
+	QueueDrops  *uint64 `protobuf:"varint,28,opt,name=queue_drops,json=queueDrops,proto3,oneof" json:"queue_drops,omitempty"`
+	// Of containers' first processes.
+	Crashes  *uint64 `protobuf:"varint,29,opt,name=crashes,proto3,oneof" json:"crashes,omitempty"`
+	Restarts *uint64 `protobuf:"varint,30,opt,name=restarts,proto3,oneof" json:"restarts,omitempty"`
+	// How the last one that ended did so: "exit code 1", "SIGSEGV", "OOMKilled".
+	LastEnd string `protobuf:"bytes,31,opt,name=last_end,json=lastEnd,proto3" json:"last_end,omitempty"`
+	// The last system call before it that failed: "openat /etc/app.conf: ENOENT".
+	LastError     string  `protobuf:"bytes,32,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	ProbeFailures *uint64 `protobuf:"varint,33,opt,name=probe_failures,json=probeFailures,proto3,oneof" json:"probe_failures,omitempty"`
+	// Of the kubelet or the scheduler, the last.
+	Message string `protobuf:"bytes,34,opt,name=message,proto3" json:"message,omitempty"`
+	// Of the peer that the pod waited for longest: its name, its responses, and their times.
+	WaitedFor         string  `protobuf:"bytes,35,opt,name=waited_for,json=waitedFor,proto3" json:"waited_for,omitempty"`
+	Responses         *uint64 `protobuf:"varint,36,opt,name=responses,proto3,oneof" json:"responses,omitempty"`
+	ResponseP50Micros *uint64 `protobuf:"varint,37,opt,name=response_p50_micros,json=responseP50Micros,proto3,oneof" json:"response_p50_micros,omitempty"`
+	ResponseP99Micros *uint64 `protobuf:"varint,38,opt,name=response_p99_micros,json=responseP99Micros,proto3,oneof" json:"response_p99_micros,omitempty"`
+	ResponseMaxMicros *uint64 `protobuf:"varint,39,opt,name=response_max_micros,json=responseMaxMicros,proto3,oneof" json:"response_max_micros,omitempty"`
+	// Of the window; several connections may come to more than 100.
+	ResponseWaitPercent *float64 `protobuf:"fixed64,40,opt,name=response_wait_percent,json=responseWaitPercent,proto3,oneof" json:"response_wait_percent,omitempty"`
+	// Threads that waited for a mutex, at a time.
+	LockWaiters *float64 `protobuf:"fixed64,41,opt,name=lock_waiters,json=lockWaiters,proto3,oneof" json:"lock_waiters,omitempty"`
+	// How busy the node's CPUs were.
+	NodeCpuPercent *float64 `protobuf:"fixed64,42,opt,name=node_cpu_percent,json=nodeCpuPercent,proto3,oneof" json:"node_cpu_percent,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PodEvidence) Reset() {
+	*x = PodEvidence{}
+	mi := &file_event_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodEvidence) ProtoMessage() {}
+
+func (x *PodEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodEvidence.ProtoReflect.Descriptor instead.
+func (*PodEvidence) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PodEvidence) GetCpuMillis() float64 {
+	if x != nil && x.CpuMillis != nil {
+		return *x.CpuMillis
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetCpuLimitMillis() uint64 {
+	if x != nil && x.CpuLimitMillis != nil {
+		return *x.CpuLimitMillis
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetCpuThrottledPercent() float64 {
+	if x != nil && x.CpuThrottledPercent != nil {
+		return *x.CpuThrottledPercent
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetCpuWaitPercent() float64 {
+	if x != nil && x.CpuWaitPercent != nil {
+		return *x.CpuWaitPercent
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetSwitchesPerSecond() float64 {
+	if x != nil && x.SwitchesPerSecond != nil {
+		return *x.SwitchesPerSecond
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetMemoryBytes() uint64 {
+	if x != nil && x.MemoryBytes != nil {
+		return *x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetMemoryLimitBytes() uint64 {
+	if x != nil && x.MemoryLimitBytes != nil {
+		return *x.MemoryLimitBytes
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetMemoryPressurePercent() float64 {
+	if x != nil && x.MemoryPressurePercent != nil {
+		return *x.MemoryPressurePercent
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetOomKills() uint64 {
+	if x != nil && x.OomKills != nil {
+		return *x.OomKills
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetOomProcess() string {
+	if x != nil {
+		return x.OomProcess
+	}
+	return ""
+}
+
+func (x *PodEvidence) GetIoPressurePercent() float64 {
+	if x != nil && x.IoPressurePercent != nil {
+		return *x.IoPressurePercent
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetIoMeanMicros() uint64 {
+	if x != nil && x.IoMeanMicros != nil {
+		return *x.IoMeanMicros
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsQueries() uint64 {
+	if x != nil && x.DnsQueries != nil {
+		return *x.DnsQueries
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsUnanswered() uint64 {
+	if x != nil && x.DnsUnanswered != nil {
+		return *x.DnsUnanswered
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsFailed() uint64 {
+	if x != nil && x.DnsFailed != nil {
+		return *x.DnsFailed
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsNotFound() uint64 {
+	if x != nil && x.DnsNotFound != nil {
+		return *x.DnsNotFound
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsWasted() uint64 {
+	if x != nil && x.DnsWasted != nil {
+		return *x.DnsWasted
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsMedianMicros() uint64 {
+	if x != nil && x.DnsMedianMicros != nil {
+		return *x.DnsMedianMicros
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetDnsName() string {
+	if x != nil {
+		return x.DnsName
+	}
+	return ""
+}
+
+func (x *PodEvidence) GetAttempts() uint64 {
+	if x != nil && x.Attempts != nil {
+		return *x.Attempts
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetRefused() uint64 {
+	if x != nil && x.Refused != nil {
+		return *x.Refused
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetUnanswered() uint64 {
+	if x != nil && x.Unanswered != nil {
+		return *x.Unanswered
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetNoPortLeft() uint64 {
+	if x != nil && x.NoPortLeft != nil {
+		return *x.NoPortLeft
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetResets() uint64 {
+	if x != nil && x.Resets != nil {
+		return *x.Resets
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetRetransmits() uint64 {
+	if x != nil && x.Retransmits != nil {
+		return *x.Retransmits
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetSegments() uint64 {
+	if x != nil && x.Segments != nil {
+		return *x.Segments
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetPolicyDrops() uint64 {
+	if x != nil && x.PolicyDrops != nil {
+		return *x.PolicyDrops
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetQueueDrops() uint64 {
+	if x != nil && x.QueueDrops != nil {
+		return *x.QueueDrops
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetCrashes() uint64 {
+	if x != nil && x.Crashes != nil {
+		return *x.Crashes
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetRestarts() uint64 {
+	if x != nil && x.Restarts != nil {
+		return *x.Restarts
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetLastEnd() string {
+	if x != nil {
+		return x.LastEnd
+	}
+	return ""
+}
+
+func (x *PodEvidence) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *PodEvidence) GetProbeFailures() uint64 {
+	if x != nil && x.ProbeFailures != nil {
+		return *x.ProbeFailures
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *PodEvidence) GetWaitedFor() string {
+	if x != nil {
+		return x.WaitedFor
+	}
+	return ""
+}
+
+func (x *PodEvidence) GetResponses() uint64 {
+	if x != nil && x.Responses != nil {
+		return *x.Responses
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetResponseP50Micros() uint64 {
+	if x != nil && x.ResponseP50Micros != nil {
+		return *x.ResponseP50Micros
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetResponseP99Micros() uint64 {
+	if x != nil && x.ResponseP99Micros != nil {
+		return *x.ResponseP99Micros
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetResponseMaxMicros() uint64 {
+	if x != nil && x.ResponseMaxMicros != nil {
+		return *x.ResponseMaxMicros
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetResponseWaitPercent() float64 {
+	if x != nil && x.ResponseWaitPercent != nil {
+		return *x.ResponseWaitPercent
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetLockWaiters() float64 {
+	if x != nil && x.LockWaiters != nil {
+		return *x.LockWaiters
+	}
+	return 0
+}
+
+func (x *PodEvidence) GetNodeCpuPercent() float64 {
+	if x != nil && x.NodeCpuPercent != nil {
+		return *x.NodeCpuPercent
+	}
+	return 0
+}
+
+// Packet is a packet of a socket of the pod, as `capture` copies it.
+type Packet struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Direction PacketDirection        `protobuf:"varint,1,opt,name=direction,proto3,enum=orb8.event.v1.PacketDirection" json:"direction,omitempty"`
+	// Bytes from the IP header on, of which data may have fewer.
+	Length uint32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	// From the IP header on, up to the snap length.
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// The process that sends on the socket, on the node; 0 and empty: unknown.
+	Pid           uint32 `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
+	Comm          []byte `protobuf:"bytes,5,opt,name=comm,proto3" json:"comm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Packet) Reset() {
+	*x = Packet{}
+	mi := &file_event_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Packet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Packet) ProtoMessage() {}
+
+func (x *Packet) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Packet.ProtoReflect.Descriptor instead.
+func (*Packet) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Packet) GetDirection() PacketDirection {
+	if x != nil {
+		return x.Direction
+	}
+	return PacketDirection_PACKET_DIRECTION_UNKNOWN
+}
+
+func (x *Packet) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *Packet) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Packet) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Packet) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xd8\b\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\x80\v\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -6654,7 +8556,15 @@ const file_event_proto_rawDesc = "" +
 	"\vgpu_verdict\x18\x1f \x01(\v2\x19.orb8.event.v1.GpuVerdictH\x00R\n" +
 	"gpuVerdict\x12/\n" +
 	"\x06signal\x18  \x01(\v2\x15.orb8.event.v1.SignalH\x00R\x06signal\x123\n" +
-	"\bflow_sum\x18! \x01(\v2\x16.orb8.event.v1.FlowSumH\x00R\aflowSumB\x06\n" +
+	"\bflow_sum\x18! \x01(\v2\x16.orb8.event.v1.FlowSumH\x00R\aflowSum\x12<\n" +
+	"\vpod_verdict\x18( \x01(\v2\x19.orb8.event.v1.PodVerdictH\x00R\n" +
+	"podVerdict\x12;\n" +
+	"\n" +
+	"difference\x18) \x01(\v2\x19.orb8.event.v1.DifferenceH\x00R\n" +
+	"difference\x126\n" +
+	"\tpod_state\x18* \x01(\v2\x17.orb8.event.v1.PodStateH\x00R\bpodState\x12/\n" +
+	"\x06packet\x18+ \x01(\v2\x15.orb8.event.v1.PacketH\x00R\x06packet\x12B\n" +
+	"\rservice_state\x18. \x01(\v2\x1b.orb8.event.v1.ServiceStateH\x00R\fserviceStateB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -6820,7 +8730,7 @@ const file_event_proto_rawDesc = "" +
 	"\x0fservice_address\x18\x0e \x01(\fR\x0eserviceAddress\x12!\n" +
 	"\fservice_port\x18\x0f \x01(\rR\vservicePort\x12=\n" +
 	"\fservice_note\x18\x10 \x01(\x0e2\x1a.orb8.event.v1.ServiceNoteR\vserviceNote\x12\x1a\n" +
-	"\bredacted\x18\x11 \x01(\bR\bredacted\"\xb6\x02\n" +
+	"\bredacted\x18\x11 \x01(\bR\bredacted\"\xf2\x02\n" +
 	"\bCounters\x12\x1d\n" +
 	"\n" +
 	"bytes_sent\x18\x01 \x01(\x04R\tbytesSent\x12%\n" +
@@ -6830,11 +8740,17 @@ const file_event_proto_rawDesc = "" +
 	"\vretransmits\x18\x05 \x01(\x04H\x00R\vretransmits\x88\x01\x01\x12$\n" +
 	"\vsrtt_micros\x18\x06 \x01(\rH\x01R\n" +
 	"srttMicros\x88\x01\x01\x12\x1d\n" +
-	"\adropped\x18\a \x01(\x04H\x02R\adropped\x88\x01\x01B\x0e\n" +
+	"\adropped\x18\a \x01(\x04H\x02R\adropped\x88\x01\x01\x12:\n" +
+	"\tresponses\x18\b \x01(\v2\x1c.orb8.event.v1.ResponseTimesR\tresponsesB\x0e\n" +
 	"\f_retransmitsB\x0e\n" +
 	"\f_srtt_microsB\n" +
 	"\n" +
-	"\b_dropped\"\x98\x01\n" +
+	"\b_dropped\"o\n" +
+	"\rResponseTimes\x12\x1c\n" +
+	"\thistogram\x18\x01 \x03(\x04R\thistogram\x12\x1d\n" +
+	"\n" +
+	"max_micros\x18\x02 \x01(\x04R\tmaxMicros\x12!\n" +
+	"\ftotal_micros\x18\x03 \x01(\x04R\vtotalMicros\"\x98\x01\n" +
 	"\x04Lost\x12.\n" +
 	"\x05stage\x18\x01 \x01(\x0e2\x18.orb8.event.v1.LossStageR\x05stage\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x16\n" +
@@ -6883,7 +8799,7 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos\"\xa6\x04\n" +
+	"_p99_nanos\"\xbb\b\n" +
 	"\n" +
 	"NetworkTop\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
@@ -6905,8 +8821,25 @@ const file_event_proto_rawDesc = "" +
 	"\vretransmits\x18\x0f \x01(\x04R\vretransmits\x12$\n" +
 	"\vsrtt_micros\x18\x10 \x01(\x04H\x00R\n" +
 	"srttMicros\x88\x01\x01\x12\x0e\n" +
-	"\x02id\x18\x11 \x01(\tR\x02idB\x0e\n" +
-	"\f_srtt_micros\"\x8e\x06\n" +
+	"\x02id\x18\x11 \x01(\tR\x02id\x12!\n" +
+	"\tresponses\x18\x12 \x01(\x04H\x01R\tresponses\x88\x01\x01\x123\n" +
+	"\x13response_p50_micros\x18\x13 \x01(\x04H\x02R\x11responseP50Micros\x88\x01\x01\x123\n" +
+	"\x13response_p99_micros\x18\x14 \x01(\x04H\x03R\x11responseP99Micros\x88\x01\x01\x123\n" +
+	"\x13response_max_micros\x18\x15 \x01(\x04H\x04R\x11responseMaxMicros\x88\x01\x01\x12\x1b\n" +
+	"\x06served\x18\x16 \x01(\x04H\x05R\x06served\x88\x01\x01\x12/\n" +
+	"\x11served_p50_micros\x18\x17 \x01(\x04H\x06R\x0fservedP50Micros\x88\x01\x01\x12/\n" +
+	"\x11served_p99_micros\x18\x18 \x01(\x04H\aR\x0fservedP99Micros\x88\x01\x01\x12/\n" +
+	"\x11served_max_micros\x18\x19 \x01(\x04H\bR\x0fservedMaxMicros\x88\x01\x01B\x0e\n" +
+	"\f_srtt_microsB\f\n" +
+	"\n" +
+	"_responsesB\x16\n" +
+	"\x14_response_p50_microsB\x16\n" +
+	"\x14_response_p99_microsB\x16\n" +
+	"\x14_response_max_microsB\t\n" +
+	"\a_servedB\x14\n" +
+	"\x12_served_p50_microsB\x14\n" +
+	"\x12_served_p99_microsB\x14\n" +
+	"\x12_served_max_micros\"\xa6\b\n" +
 	"\aFlowSum\x12#\n" +
 	"\raggregated_by\x18\x01 \x01(\tR\faggregatedBy\x12\x16\n" +
 	"\x06others\x18\x02 \x01(\bR\x06others\x123\n" +
@@ -6926,7 +8859,12 @@ const file_event_proto_rawDesc = "" +
 	"\x0ebytes_received\x18\x0e \x01(\x04H\x03R\rbytesReceived\x88\x01\x01\x12&\n" +
 	"\fpackets_sent\x18\x0f \x01(\x04H\x04R\vpacketsSent\x88\x01\x01\x12.\n" +
 	"\x10packets_received\x18\x10 \x01(\x04H\x05R\x0fpacketsReceived\x88\x01\x01\x12%\n" +
-	"\vretransmits\x18\x11 \x01(\x04H\x06R\vretransmits\x88\x01\x01B\f\n" +
+	"\vretransmits\x18\x11 \x01(\x04H\x06R\vretransmits\x88\x01\x01\x12!\n" +
+	"\tresponses\x18\x12 \x01(\x04H\aR\tresponses\x88\x01\x01\x123\n" +
+	"\x13response_p50_micros\x18\x13 \x01(\x04H\bR\x11responseP50Micros\x88\x01\x01\x123\n" +
+	"\x13response_p99_micros\x18\x14 \x01(\x04H\tR\x11responseP99Micros\x88\x01\x01\x123\n" +
+	"\x13response_max_micros\x18\x15 \x01(\x04H\n" +
+	"R\x11responseMaxMicros\x88\x01\x01B\f\n" +
 	"\n" +
 	"_icmp_typeB\f\n" +
 	"\n" +
@@ -6935,7 +8873,12 @@ const file_event_proto_rawDesc = "" +
 	"\x0f_bytes_receivedB\x0f\n" +
 	"\r_packets_sentB\x13\n" +
 	"\x11_packets_receivedB\x0e\n" +
-	"\f_retransmits\"\x86\x04\n" +
+	"\f_retransmitsB\f\n" +
+	"\n" +
+	"_responsesB\x16\n" +
+	"\x14_response_p50_microsB\x16\n" +
+	"\x14_response_p99_microsB\x16\n" +
+	"\x14_response_max_micros\"\x86\x04\n" +
 	"\x06DnsTop\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
@@ -6982,7 +8925,7 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos\"\xed\x02\n" +
+	"_p99_nanos\"\xa2\x03\n" +
 	"\tResources\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x0finterval_micros\x18\x02 \x01(\x04H\x00R\x0eintervalMicros\x88\x01\x01\x12-\n" +
@@ -6990,8 +8933,9 @@ const file_event_proto_rawDesc = "" +
 	"\trun_queue\x18\x04 \x01(\v2 .orb8.event.v1.ResourcesRunQueueR\brunQueue\x126\n" +
 	"\x06memory\x18\x05 \x01(\v2\x1e.orb8.event.v1.ResourcesMemoryR\x06memory\x12<\n" +
 	"\bpressure\x18\x06 \x01(\v2 .orb8.event.v1.ResourcesPressureR\bpressure\x12*\n" +
-	"\x02io\x18\a \x01(\v2\x1a.orb8.event.v1.ResourcesIOR\x02ioB\x12\n" +
-	"\x10_interval_micros\"\x97\x03\n" +
+	"\x02io\x18\a \x01(\v2\x1a.orb8.event.v1.ResourcesIOR\x02io\x123\n" +
+	"\x05locks\x18\b \x01(\v2\x1d.orb8.event.v1.ResourcesLocksR\x05locksB\x12\n" +
+	"\x10_interval_micros\"\xd0\x03\n" +
 	"\fResourcesCPU\x12\x1b\n" +
 	"\x06micros\x18\x01 \x01(\x04H\x00R\x06micros\x88\x01\x01\x12\x1b\n" +
 	"\x06millis\x18\x02 \x01(\x04H\x01R\x06millis\x88\x01\x01\x12&\n" +
@@ -6999,7 +8943,8 @@ const file_event_proto_rawDesc = "" +
 	"\aperiods\x18\x04 \x01(\x04H\x03R\aperiods\x88\x01\x01\x120\n" +
 	"\x11throttled_periods\x18\x05 \x01(\x04H\x04R\x10throttledPeriods\x88\x01\x01\x12.\n" +
 	"\x10throttled_micros\x18\x06 \x01(\x04H\x05R\x0fthrottledMicros\x88\x01\x01\x120\n" +
-	"\x11throttled_percent\x18\a \x01(\x04H\x06R\x10throttledPercent\x88\x01\x01B\t\n" +
+	"\x11throttled_percent\x18\a \x01(\x04H\x06R\x10throttledPercent\x88\x01\x01\x12&\n" +
+	"\fnode_percent\x18\b \x01(\x04H\aR\vnodePercent\x88\x01\x01B\t\n" +
 	"\a_microsB\t\n" +
 	"\a_millisB\x0f\n" +
 	"\r_limit_millisB\n" +
@@ -7007,7 +8952,8 @@ const file_event_proto_rawDesc = "" +
 	"\b_periodsB\x14\n" +
 	"\x12_throttled_periodsB\x13\n" +
 	"\x11_throttled_microsB\x14\n" +
-	"\x12_throttled_percent\"\xfe\x01\n" +
+	"\x12_throttled_percentB\x0f\n" +
+	"\r_node_percent\"\xfe\x01\n" +
 	"\x11ResourcesRunQueue\x12\x17\n" +
 	"\x04runs\x18\x01 \x01(\x04H\x00R\x04runs\x88\x01\x01\x12&\n" +
 	"\fdelay_micros\x18\x02 \x01(\x04H\x01R\vdelayMicros\x88\x01\x01\x12 \n" +
@@ -7021,7 +8967,13 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos\"\xc1\x02\n" +
+	"_p99_nanos\"w\n" +
+	"\x0eResourcesLocks\x12(\n" +
+	"\rwaited_micros\x18\x01 \x01(\x04H\x00R\fwaitedMicros\x88\x01\x01\x12\x1d\n" +
+	"\awaiters\x18\x02 \x01(\x01H\x01R\awaiters\x88\x01\x01B\x10\n" +
+	"\x0e_waited_microsB\n" +
+	"\n" +
+	"\b_waiters\"\xc1\x02\n" +
 	"\x0fResourcesMemory\x12\x19\n" +
 	"\x05bytes\x18\x01 \x01(\x04H\x00R\x05bytes\x88\x01\x01\x12/\n" +
 	"\x11working_set_bytes\x18\x02 \x01(\x04H\x01R\x0fworkingSetBytes\x88\x01\x01\x12$\n" +
@@ -7319,13 +9271,13 @@ const file_event_proto_rawDesc = "" +
 	"\x1b_nvlink_received_per_secondB\x16\n" +
 	"\x14_launches_per_secondB\x1a\n" +
 	"\x18_copied_bytes_per_secondB\x0f\n" +
-	"\r_sync_percent\"\xd7\x03\n" +
+	"\r_sync_percent\"\xd4\x03\n" +
 	"\n" +
 	"GpuVerdict\x12#\n" +
 	"\rwindow_micros\x18\x01 \x01(\x04R\fwindowMicros\x121\n" +
-	"\averdict\x18\x02 \x01(\x0e2\x17.orb8.event.v1.GpuCauseR\averdict\x12<\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x17.orb8.event.v1.GpuCauseR\averdict\x129\n" +
 	"\n" +
-	"confidence\x18\x03 \x01(\x0e2\x1c.orb8.event.v1.GpuConfidenceR\n" +
+	"confidence\x18\x03 \x01(\x0e2\x19.orb8.event.v1.ConfidenceR\n" +
 	"confidence\x12\x14\n" +
 	"\x05words\x18\x04 \x01(\tR\x05words\x124\n" +
 	"\x06second\x18\x05 \x01(\x0e2\x17.orb8.event.v1.GpuCauseH\x00R\x06second\x88\x01\x01\x12\x14\n" +
@@ -7435,7 +9387,180 @@ const file_event_proto_rawDesc = "" +
 	"\x17_retransmits_per_secondB\x12\n" +
 	"\x10_ecc_uncorrectedB\x16\n" +
 	"\x14_peers_least_percentB\x15\n" +
-	"\x13_peers_most_percent*\xa8\x02\n" +
+	"\x13_peers_most_percent\"\x8d\x05\n" +
+	"\n" +
+	"Difference\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x127\n" +
+	"\x06change\x18\x02 \x01(\x0e2\x1f.orb8.event.v1.DifferenceChangeR\x06change\x126\n" +
+	"\tcertainty\x18\x03 \x01(\x0e2\x18.orb8.event.v1.CertaintyR\tcertainty\x124\n" +
+	"\x05topic\x18\x04 \x01(\x0e2\x1e.orb8.event.v1.DifferenceTopicR\x05topic\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x123\n" +
+	"\bprotocol\x18\x06 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12:\n" +
+	"\ameasure\x18\a \x01(\x0e2 .orb8.event.v1.DifferenceMeasureR\ameasure\x121\n" +
+	"\x04unit\x18\b \x01(\x0e2\x1d.orb8.event.v1.DifferenceUnitR\x04unit\x12\x1b\n" +
+	"\x06before\x18\t \x01(\x01H\x00R\x06before\x88\x01\x01\x12\x19\n" +
+	"\x05after\x18\n" +
+	" \x01(\x01H\x01R\x05after\x88\x01\x01\x12!\n" +
+	"\tdeviation\x18\v \x01(\x01H\x02R\tdeviation\x88\x01\x01\x12\x1f\n" +
+	"\vbefore_seen\x18\f \x01(\x04R\n" +
+	"beforeSeen\x12\x1d\n" +
+	"\n" +
+	"after_seen\x18\r \x01(\x04R\tafterSeen\x12#\n" +
+	"\rbefore_micros\x18\x0e \x01(\x04R\fbeforeMicros\x12!\n" +
+	"\fafter_micros\x18\x0f \x01(\x04R\vafterMicrosB\t\n" +
+	"\a_beforeB\b\n" +
+	"\x06_afterB\f\n" +
+	"\n" +
+	"_deviation\"\xe7\x04\n" +
+	"\n" +
+	"PodVerdict\x12#\n" +
+	"\rwindow_micros\x18\x01 \x01(\x04R\fwindowMicros\x121\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x17.orb8.event.v1.PodCauseR\averdict\x129\n" +
+	"\n" +
+	"confidence\x18\x03 \x01(\x0e2\x19.orb8.event.v1.ConfidenceR\n" +
+	"confidence\x12\x14\n" +
+	"\x05words\x18\x04 \x01(\tR\x05words\x124\n" +
+	"\x06second\x18\x05 \x01(\x0e2\x17.orb8.event.v1.PodCauseH\x00R\x06second\x88\x01\x01\x12\x14\n" +
+	"\x05apart\x18\x06 \x01(\tR\x05apart\x12\x18\n" +
+	"\amissing\x18\a \x01(\tR\amissing\x12\x16\n" +
+	"\x06shares\x18\b \x03(\x04R\x06shares\x126\n" +
+	"\bevidence\x18\t \x01(\v2\x1a.orb8.event.v1.PodEvidenceR\bevidence\x12\x12\n" +
+	"\x04lost\x18\n" +
+	" \x01(\x04R\x04lost\x12\x1a\n" +
+	"\bworkload\x18\v \x01(\tR\bworkload\x12\x12\n" +
+	"\x04peer\x18\f \x01(\tR\x04peer\x12\x12\n" +
+	"\x04next\x18\r \x01(\tR\x04next\x12\x1a\n" +
+	"\bfollowed\x18\x0e \x01(\bR\bfollowed\x12\x14\n" +
+	"\x05chain\x18\x0f \x01(\tR\x05chain\x12\x19\n" +
+	"\broot_pod\x18\x10 \x01(\tR\arootPod\x12;\n" +
+	"\n" +
+	"root_cause\x18\x11 \x01(\x0e2\x17.orb8.event.v1.PodCauseH\x01R\trootCause\x88\x01\x01B\t\n" +
+	"\a_secondB\r\n" +
+	"\v_root_cause\"\xec\x02\n" +
+	"\bPodState\x12\x1f\n" +
+	"\vnot_started\x18\x01 \x01(\tR\n" +
+	"notStarted\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\bR\arunning\x12\x14\n" +
+	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x18\n" +
+	"\asettled\x18\x04 \x01(\bR\asettled\x12\x1a\n" +
+	"\brestarts\x18\x05 \x01(\x04R\brestarts\x12\x1e\n" +
+	"\n" +
+	"restarting\x18\x06 \x01(\bR\n" +
+	"restarting\x12\x1d\n" +
+	"\n" +
+	"oom_killed\x18\a \x01(\bR\toomKilled\x12\x19\n" +
+	"\blast_end\x18\b \x01(\tR\alastEnd\x12*\n" +
+	"\x0eprobe_failures\x18\t \x01(\x04H\x00R\rprobeFailures\x88\x01\x01\x12&\n" +
+	"\x0fkilled_by_probe\x18\n" +
+	" \x01(\bR\rkilledByProbe\x12\x18\n" +
+	"\amessage\x18\v \x01(\tR\amessageB\x11\n" +
+	"\x0f_probe_failures\"k\n" +
+	"\fServiceState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rhas_endpoints\x18\x02 \x01(\bR\fhasEndpoints\x12\"\n" +
+	"\rnot_ready_pod\x18\x03 \x01(\tR\vnotReadyPod\"\xcc\x12\n" +
+	"\vPodEvidence\x12\"\n" +
+	"\n" +
+	"cpu_millis\x18\x01 \x01(\x01H\x00R\tcpuMillis\x88\x01\x01\x12-\n" +
+	"\x10cpu_limit_millis\x18\x02 \x01(\x04H\x01R\x0ecpuLimitMillis\x88\x01\x01\x127\n" +
+	"\x15cpu_throttled_percent\x18\x03 \x01(\x01H\x02R\x13cpuThrottledPercent\x88\x01\x01\x12-\n" +
+	"\x10cpu_wait_percent\x18\x04 \x01(\x01H\x03R\x0ecpuWaitPercent\x88\x01\x01\x123\n" +
+	"\x13switches_per_second\x18\x05 \x01(\x01H\x04R\x11switchesPerSecond\x88\x01\x01\x12&\n" +
+	"\fmemory_bytes\x18\x06 \x01(\x04H\x05R\vmemoryBytes\x88\x01\x01\x121\n" +
+	"\x12memory_limit_bytes\x18\a \x01(\x04H\x06R\x10memoryLimitBytes\x88\x01\x01\x12;\n" +
+	"\x17memory_pressure_percent\x18\b \x01(\x01H\aR\x15memoryPressurePercent\x88\x01\x01\x12 \n" +
+	"\toom_kills\x18\t \x01(\x04H\bR\boomKills\x88\x01\x01\x12\x1f\n" +
+	"\voom_process\x18\n" +
+	" \x01(\tR\n" +
+	"oomProcess\x123\n" +
+	"\x13io_pressure_percent\x18\v \x01(\x01H\tR\x11ioPressurePercent\x88\x01\x01\x12)\n" +
+	"\x0eio_mean_micros\x18\f \x01(\x04H\n" +
+	"R\fioMeanMicros\x88\x01\x01\x12$\n" +
+	"\vdns_queries\x18\r \x01(\x04H\vR\n" +
+	"dnsQueries\x88\x01\x01\x12*\n" +
+	"\x0edns_unanswered\x18\x0e \x01(\x04H\fR\rdnsUnanswered\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"dns_failed\x18\x0f \x01(\x04H\rR\tdnsFailed\x88\x01\x01\x12'\n" +
+	"\rdns_not_found\x18\x10 \x01(\x04H\x0eR\vdnsNotFound\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"dns_wasted\x18\x11 \x01(\x04H\x0fR\tdnsWasted\x88\x01\x01\x12/\n" +
+	"\x11dns_median_micros\x18\x12 \x01(\x04H\x10R\x0fdnsMedianMicros\x88\x01\x01\x12\x19\n" +
+	"\bdns_name\x18\x13 \x01(\tR\adnsName\x12\x1f\n" +
+	"\battempts\x18\x14 \x01(\x04H\x11R\battempts\x88\x01\x01\x12\x1d\n" +
+	"\arefused\x18\x15 \x01(\x04H\x12R\arefused\x88\x01\x01\x12#\n" +
+	"\n" +
+	"unanswered\x18\x16 \x01(\x04H\x13R\n" +
+	"unanswered\x88\x01\x01\x12%\n" +
+	"\fno_port_left\x18\x17 \x01(\x04H\x14R\n" +
+	"noPortLeft\x88\x01\x01\x12\x1b\n" +
+	"\x06resets\x18\x18 \x01(\x04H\x15R\x06resets\x88\x01\x01\x12%\n" +
+	"\vretransmits\x18\x19 \x01(\x04H\x16R\vretransmits\x88\x01\x01\x12\x1f\n" +
+	"\bsegments\x18\x1a \x01(\x04H\x17R\bsegments\x88\x01\x01\x12&\n" +
+	"\fpolicy_drops\x18\x1b \x01(\x04H\x18R\vpolicyDrops\x88\x01\x01\x12$\n" +
+	"\vqueue_drops\x18\x1c \x01(\x04H\x19R\n" +
+	"queueDrops\x88\x01\x01\x12\x1d\n" +
+	"\acrashes\x18\x1d \x01(\x04H\x1aR\acrashes\x88\x01\x01\x12\x1f\n" +
+	"\brestarts\x18\x1e \x01(\x04H\x1bR\brestarts\x88\x01\x01\x12\x19\n" +
+	"\blast_end\x18\x1f \x01(\tR\alastEnd\x12\x1d\n" +
+	"\n" +
+	"last_error\x18  \x01(\tR\tlastError\x12*\n" +
+	"\x0eprobe_failures\x18! \x01(\x04H\x1cR\rprobeFailures\x88\x01\x01\x12\x18\n" +
+	"\amessage\x18\" \x01(\tR\amessage\x12\x1d\n" +
+	"\n" +
+	"waited_for\x18# \x01(\tR\twaitedFor\x12!\n" +
+	"\tresponses\x18$ \x01(\x04H\x1dR\tresponses\x88\x01\x01\x123\n" +
+	"\x13response_p50_micros\x18% \x01(\x04H\x1eR\x11responseP50Micros\x88\x01\x01\x123\n" +
+	"\x13response_p99_micros\x18& \x01(\x04H\x1fR\x11responseP99Micros\x88\x01\x01\x123\n" +
+	"\x13response_max_micros\x18' \x01(\x04H R\x11responseMaxMicros\x88\x01\x01\x127\n" +
+	"\x15response_wait_percent\x18( \x01(\x01H!R\x13responseWaitPercent\x88\x01\x01\x12&\n" +
+	"\flock_waiters\x18) \x01(\x01H\"R\vlockWaiters\x88\x01\x01\x12-\n" +
+	"\x10node_cpu_percent\x18* \x01(\x01H#R\x0enodeCpuPercent\x88\x01\x01B\r\n" +
+	"\v_cpu_millisB\x13\n" +
+	"\x11_cpu_limit_millisB\x18\n" +
+	"\x16_cpu_throttled_percentB\x13\n" +
+	"\x11_cpu_wait_percentB\x16\n" +
+	"\x14_switches_per_secondB\x0f\n" +
+	"\r_memory_bytesB\x15\n" +
+	"\x13_memory_limit_bytesB\x1a\n" +
+	"\x18_memory_pressure_percentB\f\n" +
+	"\n" +
+	"_oom_killsB\x16\n" +
+	"\x14_io_pressure_percentB\x11\n" +
+	"\x0f_io_mean_microsB\x0e\n" +
+	"\f_dns_queriesB\x11\n" +
+	"\x0f_dns_unansweredB\r\n" +
+	"\v_dns_failedB\x10\n" +
+	"\x0e_dns_not_foundB\r\n" +
+	"\v_dns_wastedB\x14\n" +
+	"\x12_dns_median_microsB\v\n" +
+	"\t_attemptsB\n" +
+	"\n" +
+	"\b_refusedB\r\n" +
+	"\v_unansweredB\x0f\n" +
+	"\r_no_port_leftB\t\n" +
+	"\a_resetsB\x0e\n" +
+	"\f_retransmitsB\v\n" +
+	"\t_segmentsB\x0f\n" +
+	"\r_policy_dropsB\x0e\n" +
+	"\f_queue_dropsB\n" +
+	"\n" +
+	"\b_crashesB\v\n" +
+	"\t_restartsB\x11\n" +
+	"\x0f_probe_failuresB\f\n" +
+	"\n" +
+	"_responsesB\x16\n" +
+	"\x14_response_p50_microsB\x16\n" +
+	"\x14_response_p99_microsB\x16\n" +
+	"\x14_response_max_microsB\x18\n" +
+	"\x16_response_wait_percentB\x0f\n" +
+	"\r_lock_waitersB\x13\n" +
+	"\x11_node_cpu_percent\"\x98\x01\n" +
+	"\x06Packet\x12<\n" +
+	"\tdirection\x18\x01 \x01(\x0e2\x1e.orb8.event.v1.PacketDirectionR\tdirection\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
+	"\x03pid\x18\x04 \x01(\rR\x03pid\x12\x12\n" +
+	"\x04comm\x18\x05 \x01(\fR\x04comm*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -7581,12 +9706,101 @@ const file_event_proto_rawDesc = "" +
 	"\x11GPU_CAUSE_COMPUTE\x10\t\x12\x16\n" +
 	"\x12GPU_CAUSE_THROTTLE\x10\n" +
 	"\x12\x12\n" +
-	"\x0eGPU_CAUSE_SICK\x10\v*w\n" +
-	"\rGpuConfidence\x12\x1a\n" +
-	"\x16GPU_CONFIDENCE_UNKNOWN\x10\x00\x12\x16\n" +
-	"\x12GPU_CONFIDENCE_LOW\x10\x01\x12\x19\n" +
-	"\x15GPU_CONFIDENCE_MEDIUM\x10\x02\x12\x17\n" +
-	"\x13GPU_CONFIDENCE_HIGH\x10\x03B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
+	"\x0eGPU_CAUSE_SICK\x10\v*d\n" +
+	"\n" +
+	"Confidence\x12\x16\n" +
+	"\x12CONFIDENCE_UNKNOWN\x10\x00\x12\x12\n" +
+	"\x0eCONFIDENCE_LOW\x10\x01\x12\x15\n" +
+	"\x11CONFIDENCE_MEDIUM\x10\x02\x12\x13\n" +
+	"\x0fCONFIDENCE_HIGH\x10\x03*\x90\x01\n" +
+	"\x10DifferenceChange\x12\x1d\n" +
+	"\x19DIFFERENCE_CHANGE_UNKNOWN\x10\x00\x12\x1e\n" +
+	"\x1aDIFFERENCE_CHANGE_APPEARED\x10\x01\x12\x1e\n" +
+	"\x1aDIFFERENCE_CHANGE_VANISHED\x10\x02\x12\x1d\n" +
+	"\x19DIFFERENCE_CHANGE_CHANGED\x10\x03*e\n" +
+	"\tCertainty\x12\x15\n" +
+	"\x11CERTAINTY_UNKNOWN\x10\x00\x12\x15\n" +
+	"\x11CERTAINTY_CERTAIN\x10\x01\x12\x12\n" +
+	"\x0eCERTAINTY_RARE\x10\x02\x12\x16\n" +
+	"\x12CERTAINTY_UNSTEADY\x10\x03*\xc8\x02\n" +
+	"\x0fDifferenceTopic\x12\x1c\n" +
+	"\x18DIFFERENCE_TOPIC_UNKNOWN\x10\x00\x12\x1d\n" +
+	"\x19DIFFERENCE_TOPIC_WORKLOAD\x10\x01\x12\x19\n" +
+	"\x15DIFFERENCE_TOPIC_PEER\x10\x02\x12\x1b\n" +
+	"\x17DIFFERENCE_TOPIC_CLIENT\x10\x03\x12\x18\n" +
+	"\x14DIFFERENCE_TOPIC_DNS\x10\x04\x12\x19\n" +
+	"\x15DIFFERENCE_TOPIC_EXEC\x10\x05\x12\x19\n" +
+	"\x15DIFFERENCE_TOPIC_EXIT\x10\x06\x12\x1b\n" +
+	"\x17DIFFERENCE_TOPIC_SIGNAL\x10\a\x12\x1c\n" +
+	"\x18DIFFERENCE_TOPIC_SYSCALL\x10\b\x12\x1a\n" +
+	"\x16DIFFERENCE_TOPIC_ERROR\x10\t\x12\x19\n" +
+	"\x15DIFFERENCE_TOPIC_DROP\x10\n" +
+	"*\xf9\x05\n" +
+	"\x11DifferenceMeasure\x12\x1e\n" +
+	"\x1aDIFFERENCE_MEASURE_UNKNOWN\x10\x00\x12\x1d\n" +
+	"\x19DIFFERENCE_MEASURE_EVENTS\x10\x01\x12\"\n" +
+	"\x1eDIFFERENCE_MEASURE_CONNECTIONS\x10\x02\x12\x1b\n" +
+	"\x17DIFFERENCE_MEASURE_SENT\x10\x03\x12\x1f\n" +
+	"\x1bDIFFERENCE_MEASURE_RECEIVED\x10\x04\x12\"\n" +
+	"\x1eDIFFERENCE_MEASURE_RETRANSMITS\x10\x05\x12\x1e\n" +
+	"\x1aDIFFERENCE_MEASURE_REFUSED\x10\x06\x12\x1c\n" +
+	"\x18DIFFERENCE_MEASURE_RESET\x10\a\x12!\n" +
+	"\x1dDIFFERENCE_MEASURE_UNANSWERED\x10\b\x12\"\n" +
+	"\x1eDIFFERENCE_MEASURE_UNREACHABLE\x10\t\x12 \n" +
+	"\x1cDIFFERENCE_MEASURE_ABANDONED\x10\n" +
+	"\x12\x1d\n" +
+	"\x19DIFFERENCE_MEASURE_FAILED\x10\v\x12\x1e\n" +
+	"\x1aDIFFERENCE_MEASURE_QUERIES\x10\f\x12\x1f\n" +
+	"\x1bDIFFERENCE_MEASURE_NXDOMAIN\x10\r\x12\x1f\n" +
+	"\x1bDIFFERENCE_MEASURE_TIMEOUTS\x10\x0e\x12\x1e\n" +
+	"\x1aDIFFERENCE_MEASURE_LATENCY\x10\x0f\x12\x1b\n" +
+	"\x17DIFFERENCE_MEASURE_RUNS\x10\x10\x12\x1c\n" +
+	"\x18DIFFERENCE_MEASURE_EXITS\x10\x11\x12\x1e\n" +
+	"\x1aDIFFERENCE_MEASURE_SIGNALS\x10\x12\x12\x1c\n" +
+	"\x18DIFFERENCE_MEASURE_CALLS\x10\x13\x12\x1d\n" +
+	"\x19DIFFERENCE_MEASURE_ERRORS\x10\x14\x12\x1e\n" +
+	"\x1aDIFFERENCE_MEASURE_PACKETS\x10\x15\x12\x1f\n" +
+	"\x1bDIFFERENCE_MEASURE_RESPONSE\x10\x16*\x8f\x01\n" +
+	"\x0eDifferenceUnit\x12\x1b\n" +
+	"\x17DIFFERENCE_UNIT_UNKNOWN\x10\x00\x12\x1e\n" +
+	"\x1aDIFFERENCE_UNIT_PER_SECOND\x10\x01\x12$\n" +
+	" DIFFERENCE_UNIT_BYTES_PER_SECOND\x10\x02\x12\x1a\n" +
+	"\x16DIFFERENCE_UNIT_MICROS\x10\x03*\xe9\x05\n" +
+	"\bPodCause\x12\x15\n" +
+	"\x11POD_CAUSE_UNKNOWN\x10\x00\x12\x12\n" +
+	"\x0ePOD_CAUSE_IDLE\x10\x01\x12\x12\n" +
+	"\x0ePOD_CAUSE_BUSY\x10\x02\x12\x17\n" +
+	"\x13POD_CAUSE_CPU_LIMIT\x10\x03\x12\x1a\n" +
+	"\x16POD_CAUSE_CROWDED_NODE\x10\x04\x12\x1a\n" +
+	"\x16POD_CAUSE_MEMORY_LIMIT\x10\x05\x12\x18\n" +
+	"\x14POD_CAUSE_OOM_KILLED\x10\x06\x12\x1d\n" +
+	"\x19POD_CAUSE_MEMORY_PRESSURE\x10\a\x12\x17\n" +
+	"\x13POD_CAUSE_DISK_WAIT\x10\b\x12\x19\n" +
+	"\x15POD_CAUSE_DNS_TIMEOUT\x10\t\x12\x16\n" +
+	"\x12POD_CAUSE_DNS_SLOW\x10\n" +
+	"\x12\x18\n" +
+	"\x14POD_CAUSE_DNS_SEARCH\x10\v\x12\x1b\n" +
+	"\x17POD_CAUSE_DNS_NOT_FOUND\x10\f\x12\x15\n" +
+	"\x11POD_CAUSE_REFUSED\x10\r\x12\x18\n" +
+	"\x14POD_CAUSE_WRONG_PORT\x10\x0e\x12\x1a\n" +
+	"\x16POD_CAUSE_NO_ENDPOINTS\x10\x0f\x12\x18\n" +
+	"\x14POD_CAUSE_UNANSWERED\x10\x10\x12\x13\n" +
+	"\x0fPOD_CAUSE_RESET\x10\x11\x12\x1a\n" +
+	"\x16POD_CAUSE_BACKLOG_FULL\x10\x12\x12\x19\n" +
+	"\x15POD_CAUSE_POLICY_DROP\x10\x13\x12\x19\n" +
+	"\x15POD_CAUSE_PACKET_LOSS\x10\x14\x12\x17\n" +
+	"\x13POD_CAUSE_SLOW_PEER\x10\x15\x12\x13\n" +
+	"\x0fPOD_CAUSE_CHURN\x10\x16\x12\x13\n" +
+	"\x0fPOD_CAUSE_CRASH\x10\x17\x12\x1a\n" +
+	"\x16POD_CAUSE_MISSING_FILE\x10\x18\x12\x18\n" +
+	"\x14POD_CAUSE_PERMISSION\x10\x19\x12\x1b\n" +
+	"\x17POD_CAUSE_PROBE_FAILING\x10\x1a\x12\x12\n" +
+	"\x0ePOD_CAUSE_LOCK\x10\x1b\x12\x19\n" +
+	"\x15POD_CAUSE_NOT_STARTED\x10\x1c*i\n" +
+	"\x0fPacketDirection\x12\x1c\n" +
+	"\x18PACKET_DIRECTION_UNKNOWN\x10\x00\x12\x19\n" +
+	"\x15PACKET_DIRECTION_SENT\x10\x01\x12\x1d\n" +
+	"\x19PACKET_DIRECTION_RECEIVED\x10\x02B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -7600,8 +9814,8 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 20)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 27)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -7622,128 +9836,162 @@ var file_event_proto_goTypes = []any{
 	(GpuUse)(0),               // 16: orb8.event.v1.GpuUse
 	(GpuEventType)(0),         // 17: orb8.event.v1.GpuEventType
 	(GpuCause)(0),             // 18: orb8.event.v1.GpuCause
-	(GpuConfidence)(0),        // 19: orb8.event.v1.GpuConfidence
-	(*Event)(nil),             // 20: orb8.event.v1.Event
-	(*Flow)(nil),              // 21: orb8.event.v1.Flow
-	(*Tcp)(nil),               // 22: orb8.event.v1.Tcp
-	(*Dns)(nil),               // 23: orb8.event.v1.Dns
-	(*Drop)(nil),              // 24: orb8.event.v1.Drop
-	(*Exec)(nil),              // 25: orb8.event.v1.Exec
-	(*Signal)(nil),            // 26: orb8.event.v1.Signal
-	(*Endpoint)(nil),          // 27: orb8.event.v1.Endpoint
-	(*Counters)(nil),          // 28: orb8.event.v1.Counters
-	(*Lost)(nil),              // 29: orb8.event.v1.Lost
-	(*PodRef)(nil),            // 30: orb8.event.v1.PodRef
-	(*NodeStatus)(nil),        // 31: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 32: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 33: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 34: orb8.event.v1.NetworkTop
-	(*FlowSum)(nil),           // 35: orb8.event.v1.FlowSum
-	(*DnsTop)(nil),            // 36: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 37: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 38: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 39: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 40: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 41: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 42: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 43: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 44: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 45: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 46: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 47: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 48: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 49: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 50: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 51: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 52: orb8.event.v1.GpuTop
-	(*GpuVerdict)(nil),        // 53: orb8.event.v1.GpuVerdict
-	(*GpuShares)(nil),         // 54: orb8.event.v1.GpuShares
-	(*GpuEvidence)(nil),       // 55: orb8.event.v1.GpuEvidence
+	(Confidence)(0),           // 19: orb8.event.v1.Confidence
+	(DifferenceChange)(0),     // 20: orb8.event.v1.DifferenceChange
+	(Certainty)(0),            // 21: orb8.event.v1.Certainty
+	(DifferenceTopic)(0),      // 22: orb8.event.v1.DifferenceTopic
+	(DifferenceMeasure)(0),    // 23: orb8.event.v1.DifferenceMeasure
+	(DifferenceUnit)(0),       // 24: orb8.event.v1.DifferenceUnit
+	(PodCause)(0),             // 25: orb8.event.v1.PodCause
+	(PacketDirection)(0),      // 26: orb8.event.v1.PacketDirection
+	(*Event)(nil),             // 27: orb8.event.v1.Event
+	(*Flow)(nil),              // 28: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 29: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 30: orb8.event.v1.Dns
+	(*Drop)(nil),              // 31: orb8.event.v1.Drop
+	(*Exec)(nil),              // 32: orb8.event.v1.Exec
+	(*Signal)(nil),            // 33: orb8.event.v1.Signal
+	(*Endpoint)(nil),          // 34: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 35: orb8.event.v1.Counters
+	(*ResponseTimes)(nil),     // 36: orb8.event.v1.ResponseTimes
+	(*Lost)(nil),              // 37: orb8.event.v1.Lost
+	(*PodRef)(nil),            // 38: orb8.event.v1.PodRef
+	(*NodeStatus)(nil),        // 39: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 40: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 41: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 42: orb8.event.v1.NetworkTop
+	(*FlowSum)(nil),           // 43: orb8.event.v1.FlowSum
+	(*DnsTop)(nil),            // 44: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 45: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 46: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 47: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 48: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesLocks)(nil),    // 49: orb8.event.v1.ResourcesLocks
+	(*ResourcesMemory)(nil),   // 50: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 51: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 52: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 53: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 54: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 55: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 56: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 57: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 58: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 59: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 60: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 61: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 62: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 63: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 64: orb8.event.v1.GpuEvidence
+	(*Difference)(nil),        // 65: orb8.event.v1.Difference
+	(*PodVerdict)(nil),        // 66: orb8.event.v1.PodVerdict
+	(*PodState)(nil),          // 67: orb8.event.v1.PodState
+	(*ServiceState)(nil),      // 68: orb8.event.v1.ServiceState
+	(*PodEvidence)(nil),       // 69: orb8.event.v1.PodEvidence
+	(*Packet)(nil),            // 70: orb8.event.v1.Packet
 }
 var file_event_proto_depIdxs = []int32{
-	21, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	29, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	31, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	23, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	22, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	24, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	25, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	32, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	33, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	38, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	34, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	36, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	37, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	44, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	52, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	53, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
-	26, // 16: orb8.event.v1.Event.signal:type_name -> orb8.event.v1.Signal
-	35, // 17: orb8.event.v1.Event.flow_sum:type_name -> orb8.event.v1.FlowSum
-	9,  // 18: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	10, // 19: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	12, // 20: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	27, // 21: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	27, // 22: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 23: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	28, // 24: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	28, // 25: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 26: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	27, // 27: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	27, // 28: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 29: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	12, // 30: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 31: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 32: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 33: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	9,  // 34: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	27, // 35: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	27, // 36: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 37: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 38: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	9,  // 39: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	27, // 40: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	27, // 41: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 42: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 43: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 44: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	6,  // 45: orb8.event.v1.Signal.origin:type_name -> orb8.event.v1.SignalOrigin
-	7,  // 46: orb8.event.v1.Signal.outcome:type_name -> orb8.event.v1.SignalOutcome
-	8,  // 47: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
-	13, // 48: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	30, // 49: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
-	14, // 50: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	15, // 51: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	9,  // 52: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	9,  // 53: orb8.event.v1.FlowSum.protocol:type_name -> orb8.event.v1.Protocol
-	10, // 54: orb8.event.v1.FlowSum.phase:type_name -> orb8.event.v1.Phase
-	12, // 55: orb8.event.v1.FlowSum.state:type_name -> orb8.event.v1.TCPState
-	11, // 56: orb8.event.v1.FlowSum.observed:type_name -> orb8.event.v1.Side
-	27, // 57: orb8.event.v1.FlowSum.src:type_name -> orb8.event.v1.Endpoint
-	27, // 58: orb8.event.v1.FlowSum.dst:type_name -> orb8.event.v1.Endpoint
-	39, // 59: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	40, // 60: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	41, // 61: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	42, // 62: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	43, // 63: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	17, // 64: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
-	45, // 65: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	46, // 66: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	47, // 67: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	48, // 68: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	49, // 69: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	50, // 70: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	16, // 71: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	51, // 72: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	18, // 73: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
-	19, // 74: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
-	18, // 75: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
-	54, // 76: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
-	55, // 77: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
-	78, // [78:78] is the sub-list for method output_type
-	78, // [78:78] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	28, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	37, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	39, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	30, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	29, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	31, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	32, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	40, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	41, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	46, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	42, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	44, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	45, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	53, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	61, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	62, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	33, // 16: orb8.event.v1.Event.signal:type_name -> orb8.event.v1.Signal
+	43, // 17: orb8.event.v1.Event.flow_sum:type_name -> orb8.event.v1.FlowSum
+	66, // 18: orb8.event.v1.Event.pod_verdict:type_name -> orb8.event.v1.PodVerdict
+	65, // 19: orb8.event.v1.Event.difference:type_name -> orb8.event.v1.Difference
+	67, // 20: orb8.event.v1.Event.pod_state:type_name -> orb8.event.v1.PodState
+	70, // 21: orb8.event.v1.Event.packet:type_name -> orb8.event.v1.Packet
+	68, // 22: orb8.event.v1.Event.service_state:type_name -> orb8.event.v1.ServiceState
+	9,  // 23: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	10, // 24: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	12, // 25: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	34, // 26: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	34, // 27: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 28: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	35, // 29: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	35, // 30: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 31: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	34, // 32: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	34, // 33: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 34: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	12, // 35: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 36: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 37: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 38: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	9,  // 39: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	34, // 40: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	34, // 41: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 42: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 43: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	9,  // 44: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	34, // 45: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	34, // 46: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 47: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 48: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 49: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	6,  // 50: orb8.event.v1.Signal.origin:type_name -> orb8.event.v1.SignalOrigin
+	7,  // 51: orb8.event.v1.Signal.outcome:type_name -> orb8.event.v1.SignalOutcome
+	8,  // 52: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
+	36, // 53: orb8.event.v1.Counters.responses:type_name -> orb8.event.v1.ResponseTimes
+	13, // 54: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	38, // 55: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
+	14, // 56: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	15, // 57: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	9,  // 58: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	9,  // 59: orb8.event.v1.FlowSum.protocol:type_name -> orb8.event.v1.Protocol
+	10, // 60: orb8.event.v1.FlowSum.phase:type_name -> orb8.event.v1.Phase
+	12, // 61: orb8.event.v1.FlowSum.state:type_name -> orb8.event.v1.TCPState
+	11, // 62: orb8.event.v1.FlowSum.observed:type_name -> orb8.event.v1.Side
+	34, // 63: orb8.event.v1.FlowSum.src:type_name -> orb8.event.v1.Endpoint
+	34, // 64: orb8.event.v1.FlowSum.dst:type_name -> orb8.event.v1.Endpoint
+	47, // 65: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	48, // 66: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	50, // 67: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	51, // 68: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	52, // 69: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	49, // 70: orb8.event.v1.Resources.locks:type_name -> orb8.event.v1.ResourcesLocks
+	17, // 71: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
+	54, // 72: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	55, // 73: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	56, // 74: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	57, // 75: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	58, // 76: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	59, // 77: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	16, // 78: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	60, // 79: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	18, // 80: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	19, // 81: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.Confidence
+	18, // 82: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	63, // 83: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	64, // 84: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	20, // 85: orb8.event.v1.Difference.change:type_name -> orb8.event.v1.DifferenceChange
+	21, // 86: orb8.event.v1.Difference.certainty:type_name -> orb8.event.v1.Certainty
+	22, // 87: orb8.event.v1.Difference.topic:type_name -> orb8.event.v1.DifferenceTopic
+	9,  // 88: orb8.event.v1.Difference.protocol:type_name -> orb8.event.v1.Protocol
+	23, // 89: orb8.event.v1.Difference.measure:type_name -> orb8.event.v1.DifferenceMeasure
+	24, // 90: orb8.event.v1.Difference.unit:type_name -> orb8.event.v1.DifferenceUnit
+	25, // 91: orb8.event.v1.PodVerdict.verdict:type_name -> orb8.event.v1.PodCause
+	19, // 92: orb8.event.v1.PodVerdict.confidence:type_name -> orb8.event.v1.Confidence
+	25, // 93: orb8.event.v1.PodVerdict.second:type_name -> orb8.event.v1.PodCause
+	69, // 94: orb8.event.v1.PodVerdict.evidence:type_name -> orb8.event.v1.PodEvidence
+	25, // 95: orb8.event.v1.PodVerdict.root_cause:type_name -> orb8.event.v1.PodCause
+	26, // 96: orb8.event.v1.Packet.direction:type_name -> orb8.event.v1.PacketDirection
+	97, // [97:97] is the sub-list for method output_type
+	97, // [97:97] is the sub-list for method input_type
+	97, // [97:97] is the sub-list for extension type_name
+	97, // [97:97] is the sub-list for extension extendee
+	0,  // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -7770,6 +10018,11 @@ func file_event_proto_init() {
 		(*Event_GpuVerdict)(nil),
 		(*Event_Signal)(nil),
 		(*Event_FlowSum)(nil),
+		(*Event_PodVerdict)(nil),
+		(*Event_Difference)(nil),
+		(*Event_PodState)(nil),
+		(*Event_Packet)(nil),
+		(*Event_ServiceState)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -7777,7 +10030,6 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[5].OneofWrappers = []any{}
 	file_event_proto_msgTypes[6].OneofWrappers = []any{}
 	file_event_proto_msgTypes[8].OneofWrappers = []any{}
-	file_event_proto_msgTypes[12].OneofWrappers = []any{}
 	file_event_proto_msgTypes[13].OneofWrappers = []any{}
 	file_event_proto_msgTypes[14].OneofWrappers = []any{}
 	file_event_proto_msgTypes[15].OneofWrappers = []any{}
@@ -7799,14 +10051,20 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[31].OneofWrappers = []any{}
 	file_event_proto_msgTypes[32].OneofWrappers = []any{}
 	file_event_proto_msgTypes[33].OneofWrappers = []any{}
+	file_event_proto_msgTypes[34].OneofWrappers = []any{}
 	file_event_proto_msgTypes[35].OneofWrappers = []any{}
+	file_event_proto_msgTypes[37].OneofWrappers = []any{}
+	file_event_proto_msgTypes[38].OneofWrappers = []any{}
+	file_event_proto_msgTypes[39].OneofWrappers = []any{}
+	file_event_proto_msgTypes[40].OneofWrappers = []any{}
+	file_event_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      20,
-			NumMessages:   36,
+			NumEnums:      27,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -66,6 +66,7 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 		"dns.src", "dns.dst", "drop.src", "drop.dst", "flowSum.src", "flowSum.dst",
 		"exec.args",                // shown as command
 		"syscallSummary.histogram", // shown as quantiles
+		"podVerdict.shares",        // a column for each cause
 	}
 	fields := kindFields()
 	for i := range fields.Len() {
@@ -170,7 +171,7 @@ func TestEnumsHaveAWordForEveryValue(t *testing.T) {
 			map[int32]string{8: "CLOSE_WAIT"}},
 		{LossStage(0).Descriptor().Values(), func(n int32) string { return LossStage(n).Word() },
 			map[int32]string{5: "stream-gap"}},
-		{GpuConfidence(0).Descriptor().Values(), func(n int32) string { return GpuConfidence(n).Word() },
+		{Confidence(0).Descriptor().Values(), func(n int32) string { return Confidence(n).Word() },
 			map[int32]string{3: "high"}},
 		{NodeState(0).Descriptor().Values(), func(n int32) string { return NodeState(n).Word() },
 			map[int32]string{4: "failed"}},

@@ -594,6 +594,141 @@ func (m *Event_FlowSum) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+func (m *Event_PodVerdict) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Event_PodVerdict) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.PodVerdict != nil {
+		size, err := m.PodVerdict.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xc2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xc2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Event_Difference) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Event_Difference) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Difference != nil {
+		size, err := m.Difference.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xca
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xca
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Event_PodState) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Event_PodState) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.PodState != nil {
+		size, err := m.PodState.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xd2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xd2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Event_Packet) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Event_Packet) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Packet != nil {
+		size, err := m.Packet.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xda
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xda
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Event_ServiceState) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Event_ServiceState) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ServiceState != nil {
+		size, err := m.ServiceState.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xf2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xf2
+	}
+	return len(dAtA) - i, nil
+}
 func (m *Flow) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
@@ -1599,6 +1734,16 @@ func (m *Counters) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Responses != nil {
+		size, err := m.Responses.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x42
+	}
 	if m.Dropped != nil {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Dropped))
 		i--
@@ -1633,6 +1778,69 @@ func (m *Counters) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.BytesSent))
 		i--
 		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *ResponseTimes) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *ResponseTimes) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *ResponseTimes) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.TotalMicros != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.TotalMicros))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.MaxMicros != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MaxMicros))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Histogram) > 0 {
+		var pksize2 int
+		for _, num := range m.Histogram {
+			pksize2 += protohelpers.SizeOfVarint(uint64(num))
+		}
+		i -= pksize2
+		j1 := i
+		for _, num := range m.Histogram {
+			for num >= 1<<7 {
+				dAtA[j1] = uint8(uint64(num)&0x7f | 0x80)
+				num >>= 7
+				j1++
+			}
+			dAtA[j1] = uint8(num)
+			j1++
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(pksize2))
+		i--
+		dAtA[i] = 0xa
 	}
 	return len(dAtA) - i, nil
 }
@@ -2035,6 +2243,62 @@ func (m *NetworkTop) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ServedMaxMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ServedMaxMicros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc8
+	}
+	if m.ServedP99Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ServedP99Micros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc0
+	}
+	if m.ServedP50Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ServedP50Micros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb8
+	}
+	if m.Served != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Served))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb0
+	}
+	if m.ResponseMaxMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseMaxMicros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa8
+	}
+	if m.ResponseP99Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseP99Micros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
+	}
+	if m.ResponseP50Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseP50Micros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
+	}
+	if m.Responses != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Responses))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
 	if len(m.Id) > 0 {
 		i -= len(m.Id)
 		copy(dAtA[i:], m.Id)
@@ -2168,6 +2432,34 @@ func (m *FlowSum) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.ResponseMaxMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseMaxMicros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa8
+	}
+	if m.ResponseP99Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseP99Micros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
+	}
+	if m.ResponseP50Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseP50Micros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
+	}
+	if m.Responses != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Responses))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
 	}
 	if m.Retransmits != nil {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Retransmits))
@@ -2546,6 +2838,16 @@ func (m *Resources) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Locks != nil {
+		size, err := m.Locks.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x42
+	}
 	if m.Io != nil {
 		size, err := m.Io.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -2641,6 +2943,11 @@ func (m *ResourcesCPU) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.NodePercent != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.NodePercent))
+		i--
+		dAtA[i] = 0x40
+	}
 	if m.ThrottledPercent != nil {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ThrottledPercent))
 		i--
@@ -2731,6 +3038,50 @@ func (m *ResourcesRunQueue) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	}
 	if m.Runs != nil {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Runs))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *ResourcesLocks) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *ResourcesLocks) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *ResourcesLocks) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Waiters != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.Waiters))))
+		i--
+		dAtA[i] = 0x11
+	}
+	if m.WaitedMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.WaitedMicros))
 		i--
 		dAtA[i] = 0x8
 	}
@@ -4513,6 +4864,845 @@ func (m *GpuEvidence) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *Difference) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Difference) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Difference) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.AfterMicros != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.AfterMicros))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.BeforeMicros != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.BeforeMicros))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.AfterSeen != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.AfterSeen))
+		i--
+		dAtA[i] = 0x68
+	}
+	if m.BeforeSeen != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.BeforeSeen))
+		i--
+		dAtA[i] = 0x60
+	}
+	if m.Deviation != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.Deviation))))
+		i--
+		dAtA[i] = 0x59
+	}
+	if m.After != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.After))))
+		i--
+		dAtA[i] = 0x51
+	}
+	if m.Before != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.Before))))
+		i--
+		dAtA[i] = 0x49
+	}
+	if m.Unit != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Unit))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.Measure != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Measure))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Protocol != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Protocol))
+		i--
+		dAtA[i] = 0x30
+	}
+	if len(m.Name) > 0 {
+		i -= len(m.Name)
+		copy(dAtA[i:], m.Name)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Name)))
+		i--
+		dAtA[i] = 0x2a
+	}
+	if m.Topic != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Topic))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Certainty != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Certainty))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Change != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Change))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Workload) > 0 {
+		i -= len(m.Workload)
+		copy(dAtA[i:], m.Workload)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Workload)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *PodVerdict) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *PodVerdict) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *PodVerdict) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.RootCause != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.RootCause))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if len(m.RootPod) > 0 {
+		i -= len(m.RootPod)
+		copy(dAtA[i:], m.RootPod)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.RootPod)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x82
+	}
+	if len(m.Chain) > 0 {
+		i -= len(m.Chain)
+		copy(dAtA[i:], m.Chain)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Chain)))
+		i--
+		dAtA[i] = 0x7a
+	}
+	if m.Followed {
+		i--
+		if m.Followed {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x70
+	}
+	if len(m.Next) > 0 {
+		i -= len(m.Next)
+		copy(dAtA[i:], m.Next)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Next)))
+		i--
+		dAtA[i] = 0x6a
+	}
+	if len(m.Peer) > 0 {
+		i -= len(m.Peer)
+		copy(dAtA[i:], m.Peer)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Peer)))
+		i--
+		dAtA[i] = 0x62
+	}
+	if len(m.Workload) > 0 {
+		i -= len(m.Workload)
+		copy(dAtA[i:], m.Workload)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Workload)))
+		i--
+		dAtA[i] = 0x5a
+	}
+	if m.Lost != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Lost))
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.Evidence != nil {
+		size, err := m.Evidence.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x4a
+	}
+	if len(m.Shares) > 0 {
+		var pksize2 int
+		for _, num := range m.Shares {
+			pksize2 += protohelpers.SizeOfVarint(uint64(num))
+		}
+		i -= pksize2
+		j1 := i
+		for _, num := range m.Shares {
+			for num >= 1<<7 {
+				dAtA[j1] = uint8(uint64(num)&0x7f | 0x80)
+				num >>= 7
+				j1++
+			}
+			dAtA[j1] = uint8(num)
+			j1++
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(pksize2))
+		i--
+		dAtA[i] = 0x42
+	}
+	if len(m.Missing) > 0 {
+		i -= len(m.Missing)
+		copy(dAtA[i:], m.Missing)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Missing)))
+		i--
+		dAtA[i] = 0x3a
+	}
+	if len(m.Apart) > 0 {
+		i -= len(m.Apart)
+		copy(dAtA[i:], m.Apart)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Apart)))
+		i--
+		dAtA[i] = 0x32
+	}
+	if m.Second != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Second))
+		i--
+		dAtA[i] = 0x28
+	}
+	if len(m.Words) > 0 {
+		i -= len(m.Words)
+		copy(dAtA[i:], m.Words)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Words)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if m.Confidence != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Confidence))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Verdict != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Verdict))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.WindowMicros != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.WindowMicros))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *PodState) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *PodState) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *PodState) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Message) > 0 {
+		i -= len(m.Message)
+		copy(dAtA[i:], m.Message)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Message)))
+		i--
+		dAtA[i] = 0x5a
+	}
+	if m.KilledByProbe {
+		i--
+		if m.KilledByProbe {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.ProbeFailures != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ProbeFailures))
+		i--
+		dAtA[i] = 0x48
+	}
+	if len(m.LastEnd) > 0 {
+		i -= len(m.LastEnd)
+		copy(dAtA[i:], m.LastEnd)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.LastEnd)))
+		i--
+		dAtA[i] = 0x42
+	}
+	if m.OomKilled {
+		i--
+		if m.OomKilled {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Restarting {
+		i--
+		if m.Restarting {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Restarts != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Restarts))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Settled {
+		i--
+		if m.Settled {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Ready {
+		i--
+		if m.Ready {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Running {
+		i--
+		if m.Running {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.NotStarted) > 0 {
+		i -= len(m.NotStarted)
+		copy(dAtA[i:], m.NotStarted)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.NotStarted)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *ServiceState) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *ServiceState) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *ServiceState) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.NotReadyPod) > 0 {
+		i -= len(m.NotReadyPod)
+		copy(dAtA[i:], m.NotReadyPod)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.NotReadyPod)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if m.HasEndpoints {
+		i--
+		if m.HasEndpoints {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Name) > 0 {
+		i -= len(m.Name)
+		copy(dAtA[i:], m.Name)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Name)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *PodEvidence) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *PodEvidence) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *PodEvidence) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.NodeCpuPercent != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.NodeCpuPercent))))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xd1
+	}
+	if m.LockWaiters != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.LockWaiters))))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xc9
+	}
+	if m.ResponseWaitPercent != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.ResponseWaitPercent))))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xc1
+	}
+	if m.ResponseMaxMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseMaxMicros))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xb8
+	}
+	if m.ResponseP99Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseP99Micros))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xb0
+	}
+	if m.ResponseP50Micros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ResponseP50Micros))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xa8
+	}
+	if m.Responses != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Responses))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xa0
+	}
+	if len(m.WaitedFor) > 0 {
+		i -= len(m.WaitedFor)
+		copy(dAtA[i:], m.WaitedFor)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.WaitedFor)))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0x9a
+	}
+	if len(m.Message) > 0 {
+		i -= len(m.Message)
+		copy(dAtA[i:], m.Message)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Message)))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0x92
+	}
+	if m.ProbeFailures != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ProbeFailures))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0x88
+	}
+	if len(m.LastError) > 0 {
+		i -= len(m.LastError)
+		copy(dAtA[i:], m.LastError)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.LastError)))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0x82
+	}
+	if len(m.LastEnd) > 0 {
+		i -= len(m.LastEnd)
+		copy(dAtA[i:], m.LastEnd)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.LastEnd)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xfa
+	}
+	if m.Restarts != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Restarts))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xf0
+	}
+	if m.Crashes != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Crashes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xe8
+	}
+	if m.QueueDrops != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.QueueDrops))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xe0
+	}
+	if m.PolicyDrops != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.PolicyDrops))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xd8
+	}
+	if m.Segments != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Segments))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xd0
+	}
+	if m.Retransmits != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Retransmits))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc8
+	}
+	if m.Resets != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Resets))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc0
+	}
+	if m.NoPortLeft != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.NoPortLeft))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb8
+	}
+	if m.Unanswered != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Unanswered))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb0
+	}
+	if m.Refused != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Refused))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa8
+	}
+	if m.Attempts != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.Attempts))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
+	}
+	if len(m.DnsName) > 0 {
+		i -= len(m.DnsName)
+		copy(dAtA[i:], m.DnsName)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.DnsName)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x9a
+	}
+	if m.DnsMedianMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.DnsMedianMicros))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.DnsWasted != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.DnsWasted))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.DnsNotFound != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.DnsNotFound))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
+	if m.DnsFailed != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.DnsFailed))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.DnsUnanswered != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.DnsUnanswered))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.DnsQueries != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.DnsQueries))
+		i--
+		dAtA[i] = 0x68
+	}
+	if m.IoMeanMicros != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.IoMeanMicros))
+		i--
+		dAtA[i] = 0x60
+	}
+	if m.IoPressurePercent != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.IoPressurePercent))))
+		i--
+		dAtA[i] = 0x59
+	}
+	if len(m.OomProcess) > 0 {
+		i -= len(m.OomProcess)
+		copy(dAtA[i:], m.OomProcess)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.OomProcess)))
+		i--
+		dAtA[i] = 0x52
+	}
+	if m.OomKills != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.OomKills))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.MemoryPressurePercent != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.MemoryPressurePercent))))
+		i--
+		dAtA[i] = 0x41
+	}
+	if m.MemoryLimitBytes != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.MemoryLimitBytes))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.MemoryBytes != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.MemoryBytes))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.SwitchesPerSecond != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.SwitchesPerSecond))))
+		i--
+		dAtA[i] = 0x29
+	}
+	if m.CpuWaitPercent != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.CpuWaitPercent))))
+		i--
+		dAtA[i] = 0x21
+	}
+	if m.CpuThrottledPercent != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.CpuThrottledPercent))))
+		i--
+		dAtA[i] = 0x19
+	}
+	if m.CpuLimitMillis != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.CpuLimitMillis))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.CpuMillis != nil {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(*m.CpuMillis))))
+		i--
+		dAtA[i] = 0x9
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Packet) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Packet) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Packet) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Comm) > 0 {
+		i -= len(m.Comm)
+		copy(dAtA[i:], m.Comm)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Comm)))
+		i--
+		dAtA[i] = 0x2a
+	}
+	if m.Pid != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Pid))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Data) > 0 {
+		i -= len(m.Data)
+		copy(dAtA[i:], m.Data)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Data)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if m.Length != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Length))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Direction != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Direction))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *Event) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -4799,6 +5989,76 @@ func (m *Event_FlowSum) SizeVT() (n int) {
 	_ = l
 	if m.FlowSum != nil {
 		l = m.FlowSum.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Event_PodVerdict) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.PodVerdict != nil {
+		l = m.PodVerdict.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Event_Difference) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Difference != nil {
+		l = m.Difference.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Event_PodState) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.PodState != nil {
+		l = m.PodState.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Event_Packet) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Packet != nil {
+		l = m.Packet.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Event_ServiceState) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ServiceState != nil {
+		l = m.ServiceState.SizeVT()
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	} else {
 		n += 3
@@ -5276,6 +6536,33 @@ func (m *Counters) SizeVT() (n int) {
 	if m.Dropped != nil {
 		n += 1 + protohelpers.SizeOfVarint(uint64(*m.Dropped))
 	}
+	if m.Responses != nil {
+		l = m.Responses.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *ResponseTimes) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Histogram) > 0 {
+		l = 0
+		for _, e := range m.Histogram {
+			l += protohelpers.SizeOfVarint(uint64(e))
+		}
+		n += 1 + protohelpers.SizeOfVarint(uint64(l)) + l
+	}
+	if m.MaxMicros != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.MaxMicros))
+	}
+	if m.TotalMicros != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.TotalMicros))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5505,6 +6792,30 @@ func (m *NetworkTop) SizeVT() (n int) {
 	if l > 0 {
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Responses != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Responses))
+	}
+	if m.ResponseP50Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseP50Micros))
+	}
+	if m.ResponseP99Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseP99Micros))
+	}
+	if m.ResponseMaxMicros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseMaxMicros))
+	}
+	if m.Served != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Served))
+	}
+	if m.ServedP50Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ServedP50Micros))
+	}
+	if m.ServedP99Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ServedP99Micros))
+	}
+	if m.ServedMaxMicros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ServedMaxMicros))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5568,6 +6879,18 @@ func (m *FlowSum) SizeVT() (n int) {
 	}
 	if m.Retransmits != nil {
 		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Retransmits))
+	}
+	if m.Responses != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Responses))
+	}
+	if m.ResponseP50Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseP50Micros))
+	}
+	if m.ResponseP99Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseP99Micros))
+	}
+	if m.ResponseMaxMicros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseMaxMicros))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5724,6 +7047,10 @@ func (m *Resources) SizeVT() (n int) {
 		l = m.Io.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Locks != nil {
+		l = m.Locks.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5755,6 +7082,9 @@ func (m *ResourcesCPU) SizeVT() (n int) {
 	if m.ThrottledPercent != nil {
 		n += 1 + protohelpers.SizeOfVarint(uint64(*m.ThrottledPercent))
 	}
+	if m.NodePercent != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.NodePercent))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5779,6 +7109,22 @@ func (m *ResourcesRunQueue) SizeVT() (n int) {
 	}
 	if m.P99Nanos != nil {
 		n += 1 + protohelpers.SizeOfVarint(uint64(*m.P99Nanos))
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *ResourcesLocks) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.WaitedMicros != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.WaitedMicros))
+	}
+	if m.Waiters != nil {
+		n += 9
 	}
 	n += len(m.unknownFields)
 	return n
@@ -6582,6 +7928,373 @@ func (m *GpuEvidence) SizeVT() (n int) {
 	}
 	if m.PeersMostPercent != nil {
 		n += 10
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *Difference) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Workload)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Change != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Change))
+	}
+	if m.Certainty != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Certainty))
+	}
+	if m.Topic != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Topic))
+	}
+	l = len(m.Name)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Protocol != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Protocol))
+	}
+	if m.Measure != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Measure))
+	}
+	if m.Unit != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Unit))
+	}
+	if m.Before != nil {
+		n += 9
+	}
+	if m.After != nil {
+		n += 9
+	}
+	if m.Deviation != nil {
+		n += 9
+	}
+	if m.BeforeSeen != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.BeforeSeen))
+	}
+	if m.AfterSeen != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.AfterSeen))
+	}
+	if m.BeforeMicros != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.BeforeMicros))
+	}
+	if m.AfterMicros != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.AfterMicros))
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *PodVerdict) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.WindowMicros != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.WindowMicros))
+	}
+	if m.Verdict != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Verdict))
+	}
+	if m.Confidence != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Confidence))
+	}
+	l = len(m.Words)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Second != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.Second))
+	}
+	l = len(m.Apart)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Missing)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if len(m.Shares) > 0 {
+		l = 0
+		for _, e := range m.Shares {
+			l += protohelpers.SizeOfVarint(uint64(e))
+		}
+		n += 1 + protohelpers.SizeOfVarint(uint64(l)) + l
+	}
+	if m.Evidence != nil {
+		l = m.Evidence.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Lost != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Lost))
+	}
+	l = len(m.Workload)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Peer)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Next)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Followed {
+		n += 2
+	}
+	l = len(m.Chain)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.RootPod)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.RootCause != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.RootCause))
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *PodState) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.NotStarted)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Running {
+		n += 2
+	}
+	if m.Ready {
+		n += 2
+	}
+	if m.Settled {
+		n += 2
+	}
+	if m.Restarts != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Restarts))
+	}
+	if m.Restarting {
+		n += 2
+	}
+	if m.OomKilled {
+		n += 2
+	}
+	l = len(m.LastEnd)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.ProbeFailures != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.ProbeFailures))
+	}
+	if m.KilledByProbe {
+		n += 2
+	}
+	l = len(m.Message)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *ServiceState) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Name)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.HasEndpoints {
+		n += 2
+	}
+	l = len(m.NotReadyPod)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *PodEvidence) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.CpuMillis != nil {
+		n += 9
+	}
+	if m.CpuLimitMillis != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.CpuLimitMillis))
+	}
+	if m.CpuThrottledPercent != nil {
+		n += 9
+	}
+	if m.CpuWaitPercent != nil {
+		n += 9
+	}
+	if m.SwitchesPerSecond != nil {
+		n += 9
+	}
+	if m.MemoryBytes != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.MemoryBytes))
+	}
+	if m.MemoryLimitBytes != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.MemoryLimitBytes))
+	}
+	if m.MemoryPressurePercent != nil {
+		n += 9
+	}
+	if m.OomKills != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.OomKills))
+	}
+	l = len(m.OomProcess)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.IoPressurePercent != nil {
+		n += 9
+	}
+	if m.IoMeanMicros != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.IoMeanMicros))
+	}
+	if m.DnsQueries != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.DnsQueries))
+	}
+	if m.DnsUnanswered != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.DnsUnanswered))
+	}
+	if m.DnsFailed != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.DnsFailed))
+	}
+	if m.DnsNotFound != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.DnsNotFound))
+	}
+	if m.DnsWasted != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.DnsWasted))
+	}
+	if m.DnsMedianMicros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.DnsMedianMicros))
+	}
+	l = len(m.DnsName)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Attempts != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Attempts))
+	}
+	if m.Refused != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Refused))
+	}
+	if m.Unanswered != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Unanswered))
+	}
+	if m.NoPortLeft != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.NoPortLeft))
+	}
+	if m.Resets != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Resets))
+	}
+	if m.Retransmits != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Retransmits))
+	}
+	if m.Segments != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Segments))
+	}
+	if m.PolicyDrops != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.PolicyDrops))
+	}
+	if m.QueueDrops != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.QueueDrops))
+	}
+	if m.Crashes != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Crashes))
+	}
+	if m.Restarts != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Restarts))
+	}
+	l = len(m.LastEnd)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.LastError)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.ProbeFailures != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ProbeFailures))
+	}
+	l = len(m.Message)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.WaitedFor)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Responses != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.Responses))
+	}
+	if m.ResponseP50Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseP50Micros))
+	}
+	if m.ResponseP99Micros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseP99Micros))
+	}
+	if m.ResponseMaxMicros != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.ResponseMaxMicros))
+	}
+	if m.ResponseWaitPercent != nil {
+		n += 10
+	}
+	if m.LockWaiters != nil {
+		n += 10
+	}
+	if m.NodeCpuPercent != nil {
+		n += 10
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *Packet) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Direction != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Direction))
+	}
+	if m.Length != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Length))
+	}
+	l = len(m.Data)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Pid != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Pid))
+	}
+	l = len(m.Comm)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
 	return n

@@ -122,6 +122,14 @@ var flowColumns = concat(
 			Doc: "TCP: segments retransmitted by all observed ends together.",
 			Get: retransmits,
 		},
+		clientResponses("responses", "RESP", Count, 5,
+			"TCP: responses that src has got since the trace began.",
+			responses),
+		clientResponses("responseP50Micros", "RESP-P50", Micros, 8,
+			"Half of them took no longer, µs: "+responseTime+".", responseP50),
+		clientResponses("responseP99Micros", "RESP-P99", Micros, 8,
+			"99 of 100 took no longer, µs.", responseP99),
+		clientResponses("responseMaxMicros", "RESP-MAX", Micros, 8, "The longest, µs.", responseMax),
 		{
 			Name: "startTime", Header: "START", Type: Timestamp, Width: 12, Outputs: InJSON,
 			Doc: "When the flow began; null for one older than the trace.",
@@ -231,7 +239,48 @@ func flowEndColumns(name, what string, of func(*Event) end) []Column {
 			func(c *Counters) (uint64, bool) { return optional(c.Retransmits) }),
 		count("srttMicros", "RTT", Micros, doc("TCP smoothed round-trip time in µs measured by"),
 			func(c *Counters) (uint64, bool) { return optional(c.SrttMicros) }),
+		count("responses", "RESP", Count, "TCP: exchanges of a request and a response that "+what+
+			" has had since the trace began; null without one.", responses),
+		count("responseP50Micros", "RESP-P50", Micros, "Half of them took no longer, µs: at src "+responseTime+
+			", at dst from the arrival of the request to sending the response.", responseP50),
+		count("responseP99Micros", "RESP-P99", Micros, "99 of 100 took no longer, µs.", responseP99),
+		count("responseMaxMicros", "RESP-MAX", Micros, "The longest, µs.", responseMax),
+		count("responseTotalMicros", "RESP-TOTAL", Micros, "All of them together, µs.",
+			func(c *Counters) (uint64, bool) { return c.GetResponses().GetTotalMicros(), c.Responses != nil }),
 	)
+}
+
+const responseTime = "from sending the request to the arrival of the response"
+
+// clientResponses makes a column of the response times as src has seen them.
+func clientResponses(
+	name, header string, typ Type, width int, doc string, get func(*Counters) (uint64, bool),
+) Column {
+	return Column{
+		Name: name, Header: header, Type: typ, Width: width, Outputs: InWide | InJSON,
+		Doc: doc + " null where src was not observed or there was no response.",
+		Get: func(ev *Event) Value {
+			if c := ev.GetFlow().GetSrcCounters(); c != nil {
+				if n, ok := get(c); ok {
+					return Uint(n)
+				}
+			}
+			return Value{}
+		},
+	}
+}
+
+func responses(c *Counters) (uint64, bool) {
+	n := ResponseCount(c.GetResponses())
+	return n, n > 0
+}
+
+func responseP50(c *Counters) (uint64, bool) { return ResponseQuantile(c.GetResponses(), 50) }
+
+func responseP99(c *Counters) (uint64, bool) { return ResponseQuantile(c.GetResponses(), 99) }
+
+func responseMax(c *Counters) (uint64, bool) {
+	return c.GetResponses().GetMaxMicros(), c.GetResponses() != nil
 }
 
 // optional returns a number and whether it is known.

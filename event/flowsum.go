@@ -60,6 +60,14 @@ var flowSumColumns = concat(
 			func(s *FlowSum) *uint64 { return s.PacketsReceived }),
 		sumOf("retransmits", "RETR", Count, everywhere, "TCP segments retransmitted by all observed ends",
 			func(s *FlowSum) *uint64 { return s.Retransmits }),
+		sumResponses("responses", "RESP", Count, "TCP: responses that src got.",
+			func(s *FlowSum) *uint64 { return s.Responses }),
+		sumResponses("responseP50Micros", "RESP-P50", Micros, "Half of them took no longer, µs: "+responseTime+".",
+			func(s *FlowSum) *uint64 { return s.ResponseP50Micros }),
+		sumResponses("responseP99Micros", "RESP-P99", Micros, "99 of 100 took no longer, µs.",
+			func(s *FlowSum) *uint64 { return s.ResponseP99Micros }),
+		sumResponses("responseMaxMicros", "RESP-MAX", Micros, "The longest, µs.",
+			func(s *FlowSum) *uint64 { return s.ResponseMaxMicros }),
 	},
 )
 
@@ -75,6 +83,12 @@ func sumOf(name, header string, typ Type, where Outputs, doc string, get func(*F
 	return Column{
 		Name: name, Header: header, Type: typ, Width: 6, Outputs: where, Doc: doc + ": the sum of the known values.",
 		Get: sumOptional(get),
+	}
+}
+
+func sumResponses(name, header string, typ Type, doc string, get func(*FlowSum) *uint64) Column {
+	return Column{
+		Name: name, Header: header, Type: typ, Width: 8, Outputs: InWide | InJSON, Doc: doc, Get: sumOptional(get),
 	}
 }
 

@@ -11,14 +11,8 @@ func isGpuVerdict(ev *Event) bool { _, ok := ev.GetKind().(*Event_GpuVerdict); r
 var gpuCauses = []string{"unknown", "abandoned", "network", "storage", "cpu", "launch", "copy", "collective", "memory",
 	"compute", "throttle", "sick"}
 
-// gpuConfidences are the words of GpuConfidence by number; the first, unknown, is null.
-var gpuConfidences = []string{"", "low", "medium", "high"}
-
 // Word is what JSON and tables show of it.
 func (c GpuCause) Word() string { return word(gpuCauses, int32(c)) }
-
-// Word is what JSON and tables show of it; empty when unknown.
-func (c GpuConfidence) Word() string { return word(gpuConfidences, int32(c)) }
 
 // Of is the share of one cause, in percent.
 func (s *GpuShares) Of(c GpuCause) float64 {
@@ -97,48 +91,17 @@ func causeColumns() (list []Column) {
 	return list
 }
 
-// evidence is a column of a number with decimals that was seen.
-func evidence(name, header, doc string, get func(*GpuEvidence) *float64) Column {
-	return Column{Name: "evidence." + name, Header: header, Type: Rate, Outputs: InJSON, Doc: doc,
-		Get: func(ev *Event) Value {
-			if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
-				if f := get(e); f != nil {
-					return Float(*f)
-				}
-			}
-			return Value{}
-		}}
-}
+var gpuEvidence = evidence[GpuEvidence]{func(ev *Event) *GpuEvidence { return ev.GetGpuVerdict().GetEvidence() }}
 
-// evidenceBytes is one of bytes a second, which are whole in JSON.
-func evidenceBytes(name, header, doc string, get func(*GpuEvidence) *float64) Column {
-	return Column{Name: "evidence." + name, Header: header, Type: Bytes, Outputs: InJSON, Doc: doc,
-		Get: func(ev *Event) Value {
-			if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
-				if f := get(e); f != nil && *f >= 0 && *f < 1<<63 {
-					return Uint(uint64(*f + 0.5))
-				}
-			}
-			return Value{}
-		}}
-}
+// textColumn makes columns of text of what a message of the event has.
+type textColumn[M any] func(*Event) *M
 
-// evidenceOf is one of a whole number.
-func evidenceOf(name, header string, t Type, doc string, get func(*GpuEvidence) *uint64) Column {
-	return Column{Name: "evidence." + name, Header: header, Type: t, Outputs: InJSON, Doc: doc,
-		Get: func(ev *Event) Value {
-			if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
-				return Optional(get(e))
-			}
-			return Value{}
-		}}
-}
-
-// verdictText is a column of text.
-func verdictText(name, header string, width int, outputs Outputs, doc string, get func(*GpuVerdict) string) Column {
+func (of textColumn[M]) text(name, header string, width int, outputs Outputs, doc string, get func(*M) string) Column {
 	return Column{Name: name, Header: header, Type: Text, Width: width, Outputs: outputs, Doc: doc,
-		Get: func(ev *Event) Value { return String(get(ev.GetGpuVerdict())) }}
+		Get: func(ev *Event) Value { return String(get(of(ev))) }}
 }
+
+var verdictText = textColumn[GpuVerdict]((*Event).GetGpuVerdict).text
 
 // gpuVerdictColumns are what gpuVerdict adds, in the order of the JSON object.
 var gpuVerdictColumns = concat(
@@ -165,7 +128,7 @@ var gpuVerdictColumns = concat(
 			},
 		},
 		{
-			Name: "confidence", Header: "CONFIDENCE", Type: Enum, Enum: gpuConfidences[1:], Width: 10,
+			Name: "confidence", Header: "CONFIDENCE", Type: Enum, Enum: confidenceWords[1:], Width: 10,
 			Outputs: everywhere, Doc: "How sure that is: high, medium or low.",
 			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetConfidence().Word()) },
 		},
@@ -199,100 +162,116 @@ var gpuVerdictColumns = concat(
 	},
 	causeColumns(),
 	[]Column{
-		evidence("gpuPercent", "UTIL%",
+		gpuEvidence.number("gpuPercent", "UTIL%",
 			"Percent of the window in which any kernel ran (nvmlDeviceGetUtilizationRates), mean over the GPUs.",
 			func(e *GpuEvidence) *float64 { return e.GpuPercent }),
-		evidence("smPercent", "SM%", "Percent of the window in which SMs had work (GPM).",
+		gpuEvidence.number("smPercent", "SM%", "Percent of the window in which SMs had work (GPM).",
 			func(e *GpuEvidence) *float64 { return e.SmPercent }),
-		evidence("tensorPercent", "TENSOR%", "Percent of the window in which tensor cores worked (GPM).",
+		gpuEvidence.number("tensorPercent", "TENSOR%", "Percent of the window in which tensor cores worked (GPM).",
 			func(e *GpuEvidence) *float64 { return e.TensorPercent }),
-		evidence("dramPercent", "DRAM%", "Percent of the memory's bandwidth that was used (GPM).",
+		gpuEvidence.number("dramPercent", "DRAM%", "Percent of the memory's bandwidth that was used (GPM).",
 			func(e *GpuEvidence) *float64 { return e.DramPercent }),
-		evidence("memoryPercent", "MEM-UTIL%",
+		gpuEvidence.number("memoryPercent", "MEM-UTIL%",
 			"Percent of the window in which the memory was read or written (nvmlDeviceGetUtilizationRates).",
 			func(e *GpuEvidence) *float64 { return e.MemoryPercent }),
-		evidence("powerPercent", "POWER%", "Power in percent of the limit in force.",
+		gpuEvidence.number("powerPercent", "POWER%", "Power in percent of the limit in force.",
 			func(e *GpuEvidence) *float64 { return e.PowerPercent }),
-		evidence("clockPercent", "CLOCK%",
+		gpuEvidence.number("clockPercent", "CLOCK%",
 			"Clock of the SMs in percent of the highest it can be, in samples of busy devices.",
 			func(e *GpuEvidence) *float64 { return e.ClockPercent }),
-		evidence("throttledPercent", "THROTTLED%", "Percent of the samples in which power or heat kept the clocks "+
-			"down; of samples in which they were between 75 and 90 % of their highest, a part.",
-			func(e *GpuEvidence) *float64 { return e.ThrottledPercent }),
-		{
-			Name: "evidence.throttle", Header: "THROTTLE", Type: Text, Outputs: InJSON,
-			Doc: "What it was that did so, with commas between.",
-			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetEvidence().GetThrottle()) },
-		},
-		evidenceOf("temperatureCelsius", "TEMP", Count, "The highest temperature, °C.",
+		gpuEvidence.number(
+			"throttledPercent",
+			"THROTTLED%",
+			"Percent of the samples in which power or heat kept the clocks "+
+				"down; of samples in which they were between 75 and 90 % of their highest, a part.",
+			func(e *GpuEvidence) *float64 { return e.ThrottledPercent },
+		),
+		gpuEvidence.text("throttle", "THROTTLE", "What it was that did so, with commas between.",
+			(*GpuEvidence).GetThrottle),
+		gpuEvidence.whole("temperatureCelsius", "TEMP", Count, "The highest temperature, °C.",
 			func(e *GpuEvidence) *uint64 { return e.TemperatureCelsius }),
-		evidenceOf("memoryHeldBytes", "HELD", Bytes, "Memory of the devices that the pod's processes hold at the end.",
-			func(e *GpuEvidence) *uint64 { return e.MemoryHeldBytes }),
-		evidenceBytes("pcieReceivedPerSecond", "PCIE-RX", "Bytes a second to the devices over PCIe, the sum.",
+		gpuEvidence.whole(
+			"memoryHeldBytes",
+			"HELD",
+			Bytes,
+			"Memory of the devices that the pod's processes hold at the end.",
+			func(e *GpuEvidence) *uint64 { return e.MemoryHeldBytes },
+		),
+		gpuEvidence.bytes("pcieReceivedPerSecond", "PCIE-RX", "Bytes a second to the devices over PCIe, the sum.",
 			func(e *GpuEvidence) *float64 { return e.PcieReceivedPerSecond }),
-		evidenceBytes("pcieSentPerSecond", "PCIE-TX", "Bytes a second from the devices over PCIe, the sum.",
+		gpuEvidence.bytes("pcieSentPerSecond", "PCIE-TX", "Bytes a second from the devices over PCIe, the sum.",
 			func(e *GpuEvidence) *float64 { return e.PcieSentPerSecond }),
-		evidenceBytes("nvlinkPerSecond", "NVLINK", "Bytes a second over NVLink, both ways, the sum (GPM).",
+		gpuEvidence.bytes("nvlinkPerSecond", "NVLINK", "Bytes a second over NVLink, both ways, the sum (GPM).",
 			func(e *GpuEvidence) *float64 { return e.NvlinkPerSecond }),
-		evidenceOf("processes", "PROCS", Count, "Processes of the pod on the devices.",
+		gpuEvidence.whole("processes", "PROCS", Count, "Processes of the pod on the devices.",
 			func(e *GpuEvidence) *uint64 { return e.Processes }),
-		evidence("launchesPerSecond", "LAUNCH/S", "Kernels launched a second, all processes (uprobes at libcuda).",
-			func(e *GpuEvidence) *float64 { return e.LaunchesPerSecond }),
-		evidence("graphsPerSecond", "GRAPHS/S", "CUDA graphs launched a second.",
+		gpuEvidence.number(
+			"launchesPerSecond",
+			"LAUNCH/S",
+			"Kernels launched a second, all processes (uprobes at libcuda).",
+			func(e *GpuEvidence) *float64 { return e.LaunchesPerSecond },
+		),
+		gpuEvidence.number("graphsPerSecond", "GRAPHS/S", "CUDA graphs launched a second.",
 			func(e *GpuEvidence) *float64 { return e.GraphsPerSecond }),
-		evidenceBytes("copiedPerSecond", "COPY/S", "Bytes a second copied between host and device.",
+		gpuEvidence.bytes("copiedPerSecond", "COPY/S", "Bytes a second copied between host and device.",
 			func(e *GpuEvidence) *float64 { return e.CopiedPerSecond }),
-		evidence("copyPercent", "COPY%", "Host time in copies, in percent of one thread for each process.",
+		gpuEvidence.number("copyPercent", "COPY%", "Host time in copies, in percent of one thread for each process.",
 			func(e *GpuEvidence) *float64 { return e.CopyPercent }),
-		evidence("syncPercent", "SYNC%",
+		gpuEvidence.number("syncPercent", "SYNC%",
 			"Host time blocked in synchronisation, in percent of one thread for each process.",
 			func(e *GpuEvidence) *float64 { return e.SyncPercent }),
-		evidence("syncsPerSecond", "SYNCS/S", "Synchronisations a second.",
+		gpuEvidence.number("syncsPerSecond", "SYNCS/S", "Synchronisations a second.",
 			func(e *GpuEvidence) *float64 { return e.SyncsPerSecond }),
-		evidenceOf("waitingMicros", "WAITING", Micros,
+		gpuEvidence.whole("waitingMicros", "WAITING", Micros,
 			"The longest that a synchronisation that had not returned was seen to last, µs.",
 			func(e *GpuEvidence) *uint64 { return e.WaitingMicros }),
-		evidence("collectivesPerSecond", "COLLECTIVES/S", "NCCL operations a second; null where no NCCL was found.",
-			func(e *GpuEvidence) *float64 { return e.CollectivesPerSecond }),
-		evidence("cpuMillis", "CPU", "CPU time in thousandths of a CPU, all containers.",
+		gpuEvidence.number(
+			"collectivesPerSecond",
+			"COLLECTIVES/S",
+			"NCCL operations a second; null where no NCCL was found.",
+			func(e *GpuEvidence) *float64 { return e.CollectivesPerSecond },
+		),
+		gpuEvidence.number("cpuMillis", "CPU", "CPU time in thousandths of a CPU, all containers.",
 			func(e *GpuEvidence) *float64 { return e.CpuMillis }),
-		evidenceOf("cpuLimitMillis", "CPU-LIMIT", Count, "CPU limit of the containers; null where one has none.",
+		gpuEvidence.whole("cpuLimitMillis", "CPU-LIMIT", Count, "CPU limit of the containers; null where one has none.",
 			func(e *GpuEvidence) *uint64 { return e.CpuLimitMillis }),
-		evidence("cpuThrottledPercent", "THR%",
+		gpuEvidence.number("cpuThrottledPercent", "THR%",
 			"Percent of the enforcement periods in which the busiest container's CPU limit was used up.",
 			func(e *GpuEvidence) *float64 { return e.CpuThrottledPercent }),
-		evidence("cpuPressurePercent", "PSI-CPU%",
+		gpuEvidence.number("cpuPressurePercent", "PSI-CPU%",
 			"Percent of the window in which some task of the busiest container waited for a CPU (PSI).",
 			func(e *GpuEvidence) *float64 { return e.CpuPressurePercent }),
-		evidence("ioPressurePercent", "PSI-IO%", "The same, waited for block devices or file systems.",
+		gpuEvidence.number("ioPressurePercent", "PSI-IO%", "The same, waited for block devices or file systems.",
 			func(e *GpuEvidence) *float64 { return e.IoPressurePercent }),
-		evidence("memoryPressurePercent", "PSI-MEM%", "The same, waited for memory.",
+		gpuEvidence.number("memoryPressurePercent", "PSI-MEM%", "The same, waited for memory.",
 			func(e *GpuEvidence) *float64 { return e.MemoryPressurePercent }),
-		evidence("runQueue", "RUNQ", "Tasks that waited for a CPU, mean over the window.",
+		gpuEvidence.number("runQueue", "RUNQ", "Tasks that waited for a CPU, mean over the window.",
 			func(e *GpuEvidence) *float64 { return e.RunQueue }),
-		evidenceBytes("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.",
+		gpuEvidence.bytes("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.",
 			func(e *GpuEvidence) *float64 { return e.ReadPerSecond }),
-		evidenceBytes("networkReceivedPerSecond", "RECV/S",
+		gpuEvidence.bytes("networkReceivedPerSecond", "RECV/S",
 			"Payload bytes a second received over the network, but from pods of the same workload.",
 			func(e *GpuEvidence) *float64 { return e.NetworkReceivedPerSecond }),
-		evidenceBytes("peerReceivedPerSecond", "PEER-RECV/S",
+		gpuEvidence.bytes("peerReceivedPerSecond", "PEER-RECV/S",
 			"Payload bytes a second received from pods of the same workload.",
 			func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),
-		evidence("retransmitsPerSecond", "RETR/S",
+		gpuEvidence.number("retransmitsPerSecond", "RETR/S",
 			"TCP segments a second retransmitted in these flows, by either end that was observed.",
 			func(e *GpuEvidence) *float64 { return e.RetransmitsPerSecond }),
-		{
-			Name: "evidence.xids", Header: "XIDS", Type: Text, Outputs: InJSON,
-			Doc: "Errors that the driver reported of the devices (XID numbers), with commas between.",
-			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetEvidence().GetXids()) },
-		},
-		evidenceOf("eccUncorrected", "ECC-UNCORR", Count,
+		gpuEvidence.text("xids", "XIDS",
+			"Errors that the driver reported of the devices (XID numbers), with commas between.",
+			(*GpuEvidence).GetXids),
+		gpuEvidence.whole("eccUncorrected", "ECC-UNCORR", Count,
 			"By how many the memory errors that were not corrected have grown in the window.",
 			func(e *GpuEvidence) *uint64 { return e.EccUncorrected }),
-		evidence("peersLeastPercent", "PEERS-MIN%", "Of the GPUs of all the workload's pods that were seen, where "+
-			"there are several, how much of the window the one that worked least had its SMs well used, percent.",
-			func(e *GpuEvidence) *float64 { return e.PeersLeastPercent }),
-		evidence("peersMostPercent", "PEERS-MAX%", "The same of the one that worked most.",
+		gpuEvidence.number(
+			"peersLeastPercent",
+			"PEERS-MIN%",
+			"Of the GPUs of all the workload's pods that were seen, where "+
+				"there are several, how much of the window the one that worked least had its SMs well used, percent.",
+			func(e *GpuEvidence) *float64 { return e.PeersLeastPercent },
+		),
+		gpuEvidence.number("peersMostPercent", "PEERS-MAX%", "The same of the one that worked most.",
 			func(e *GpuEvidence) *float64 { return e.PeersMostPercent }),
 	},
 )

@@ -12,8 +12,13 @@ type Kind struct {
 	Doc string
 	// Columns are all columns of the kind, those that every kind has first.
 	Columns []Column
-	// Row: such events are rows that the viewer makes of others; no tracer sends them.
+	// Row: such events are made by the viewer; no tracer sends them.
 	Row bool
+	// Recorded: recordings hold such rows, too.
+	Recorded bool
+	// Payload: such events hold what pods send. Only sessions of their own have them: agents record none, and servers
+	// send none.
+	Payload bool
 
 	is     func(*Event) bool
 	byName map[string]*Column
@@ -27,15 +32,23 @@ var kinds = []*Kind{
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
 	newKind("dns", "A DNS query with its answer, or without one.", isDNS, dnsColumns),
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
+	newRows("difference", "A thing that differs between two recordings: a row of diff.", isDifference,
+		differenceColumns),
 	newRows("dnsTop", "A row of top dns.", isDNSTop, dnsTopColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("gpu", "What a GPU does, what a process does on it, or what has happened to it.", isGpu, gpuColumns),
 	newRows("gpuTop", "A row of top gpu.", isGpuTop, gpuTopColumns),
 	newRows("gpuVerdict", "What the time of a pod's GPUs goes to, and by which evidence: a row of why gpu.",
 		isGpuVerdict, gpuVerdictColumns),
+	newRecordedRows("podState", "What Kubernetes reported about a pod when why asked.", isPodState, podStateColumns),
+	newRecordedRows("serviceState", "Whether a Service had an endpoint when why asked.", isServiceState,
+		serviceStateColumns),
+	newRows("podVerdict", "What is wrong with a pod, and by which evidence: a row of why.", isPodVerdict,
+		podVerdictColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
+	newPackets(),
 	newKind("resources", "What a container uses of its node, and what it waits for.", isResources, resourcesColumns),
 	newKind("signal", "A signal that was sent to a process.", isSignal, signalColumns),
 	newKind("syscall", "One system call.", isSyscall, syscallColumns),
@@ -96,6 +109,13 @@ func newRows(name, doc string, is func(*Event) bool, own []Column) *Kind {
 	}
 	k := kindOf(name, doc, is, common, own)
 	k.Row = true
+	return k
+}
+
+// newRecordedRows makes a kind of rows that recordings hold.
+func newRecordedRows(name, doc string, is func(*Event) bool, own []Column) *Kind {
+	k := newRows(name, doc, is, own)
+	k.Recorded = true
 	return k
 }
 

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// filters is the section on filters; ~ stands for the backquote.
-var filters = strings.ReplaceAll(`
+// FilterHelp describes filters and sorting, in Markdown; ~ stands for the backquote.
+var FilterHelp = strings.ReplaceAll(`
 ## Filters and sorting
 
 ~--filter~ is a [CEL](https://cel.dev) expression over these fields. CEL's own functions and functions for addresses and
@@ -38,7 +38,7 @@ func Markdown() []byte {
 		"`--filter`.\n" +
 		"Unknown values are `null` in JSON and `n/a` in a table, never zero. Counters are cumulative.\n" +
 		"A line of `-o json` is described by [schema/event.schema.json](schema/event.schema.json).\n")
-	b.WriteString(filters)
+	b.WriteString(FilterHelp)
 	for _, k := range kinds {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| field | type | in | meaning |\n|---|---|---|---|\n", k.Name, k.Doc)
 		for i := range k.Columns {
@@ -64,9 +64,15 @@ func Markdown() []byte {
 }
 
 func typeWord(c *Column) string {
-	switch c.Type {
-	case Enum:
+	if c.Type == Enum {
 		return "`" + strings.Join(c.Enum, "`, `") + "`"
+	}
+	return c.TypeName()
+}
+
+// TypeName is the type of the column's values in JSON, with their unit.
+func (c *Column) TypeName() string {
+	switch c.Type {
 	case Number, Count, Signed:
 		return "integer"
 	case Rate:

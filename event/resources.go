@@ -92,6 +92,9 @@ var resourcesColumns = concat(
 		amount((*Resources).GetCpu, "cpu.throttledPercent", "THR%", Count, 4, InTable|InWide|InJSON,
 			"Percent of the interval's periods in which it was throttled.",
 			func(p *ResourcesCPU) *uint64 { return p.ThrottledPercent }),
+		amount((*Resources).GetCpu, "cpu.nodePercent", "NODE%", Count, 5, InWide|InJSON,
+			"Percent of the interval in which the node's CPUs were busy, by whatever: mean of all CPUs.",
+			func(p *ResourcesCPU) *uint64 { return p.NodePercent }),
 
 		amount((*Resources).GetRunQueue, "runQueue.runs", "RUNS", Count, 6, InJSON,
 			"How often one of its tasks got a CPU and left it, since the trace began.",
@@ -108,6 +111,21 @@ var resourcesColumns = concat(
 		amount((*Resources).GetRunQueue, "runQueue.p99Nanos", "RUNQ-P99", Nanos, 8, InTable|InWide|InJSON,
 			"99 % of the interval's waits are no longer, ns.",
 			func(p *ResourcesRunQueue) *uint64 { return p.P99Nanos }),
+
+		{
+			Name: "locks.waiters", Header: "LOCK-WAITERS", Type: Rate, Width: 5, Outputs: InWide | InJSON,
+			Doc: "Threads that waited for a mutex at a time, mean of the interval: those that slept in futex(2) for " +
+				"one that another thread held, by samples some times a second; null without a sample.",
+			Get: func(ev *Event) Value {
+				if l := ev.GetResources().GetLocks(); l != nil && l.Waiters != nil {
+					return Float(*l.Waiters)
+				}
+				return Value{}
+			},
+		},
+		amount((*Resources).GetLocks, "locks.waitedMicros", "LOCK-TIME", Micros, 8, InJSON,
+			"How long its threads waited for mutexes, summed over threads, since the trace began, by the samples, µs.",
+			func(p *ResourcesLocks) *uint64 { return p.WaitedMicros }),
 
 		shown((*Resources).GetMemory, "memoryOfLimit", "MEM/LIMIT", "Working set and the container's memory limit.", 13,
 			InTable|InWide,

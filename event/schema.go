@@ -35,6 +35,13 @@ func Schema() []byte {
 	return out.Bytes()
 }
 
+// SchemaOf returns the JSON Schema of a line of -o json with an event of a kind.
+func SchemaOf(k *Kind) []byte {
+	var b bytes.Buffer
+	writeObject(&b, k.Doc, "", k.Columns)
+	return b.Bytes()
+}
+
 // writeObject writes the schema of the object whose fields' names begin with prefix.
 func writeObject(b *bytes.Buffer, doc, prefix string, columns []Column) {
 	var names []string

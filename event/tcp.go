@@ -23,6 +23,17 @@ var (
 // Word is the outcome as JSON and tables show it; empty when unknown.
 func (o TCPOutcome) Word() string { return word(tcpOutcomes, int32(o)) }
 
+// NeverMade reports whether a connection was not made, for whatever reason. Of a timeout, the state says whether it
+// was.
+func (o TCPOutcome) NeverMade() bool {
+	switch o {
+	case TCPOutcome_TCP_OUTCOME_REFUSED, TCPOutcome_TCP_OUTCOME_TIMEOUT, TCPOutcome_TCP_OUTCOME_UNREACHABLE,
+		TCPOutcome_TCP_OUTCOME_ABANDONED, TCPOutcome_TCP_OUTCOME_FAILED:
+		return true
+	}
+	return false
+}
+
 // Word is the end as JSON shows it; empty when unknown.
 func (e TCPEnd) Word() string { return word(tcpEnds, int32(e)) }
 

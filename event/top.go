@@ -145,7 +145,37 @@ var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workloa
 			return Value{}
 		},
 	},
+	topResponses("responses", "RESP", Count, "TCP: responses that the row's pods got in the window.",
+		func(n *NetworkTop) *uint64 { return n.Responses }),
+	topResponses("responseP50Micros", "RESP-P50", Micros, "Half of them took no longer, µs: "+responseTime+".",
+		func(n *NetworkTop) *uint64 { return n.ResponseP50Micros }),
+	topResponses("responseP99Micros", "RESP-P99", Micros, "99 of 100 took no longer, µs.",
+		func(n *NetworkTop) *uint64 { return n.ResponseP99Micros }),
+	topResponses("responseMaxMicros", "RESP-MAX", Micros, "The longest, µs, at most 9 % above it.",
+		func(n *NetworkTop) *uint64 { return n.ResponseMaxMicros }),
+	topResponses("served", "SERVED", Count, "TCP: requests that the row's pods have answered in the window.",
+		func(n *NetworkTop) *uint64 { return n.Served }),
+	topResponses("servedP50Micros", "SERVED-P50", Micros,
+		"Half of them took no longer, µs: from the arrival of the request to sending the response.",
+		func(n *NetworkTop) *uint64 { return n.ServedP50Micros }),
+	topResponses("servedP99Micros", "SERVED-P99", Micros, "99 of 100 took no longer, µs.",
+		func(n *NetworkTop) *uint64 { return n.ServedP99Micros }),
+	topResponses("servedMaxMicros", "SERVED-MAX", Micros, "The longest, µs, at most 9 % above it.",
+		func(n *NetworkTop) *uint64 { return n.ServedMaxMicros }),
 })
+
+// topResponses makes a column of the response times of a row.
+func topResponses(name, header string, typ Type, doc string, get func(*NetworkTop) *uint64) Column {
+	return Column{
+		Name: name, Header: header, Type: typ, Width: 8, Outputs: InWide | InJSON, Doc: doc,
+		Get: func(ev *Event) Value {
+			if n := ev.GetNetworkTop(); n != nil {
+				return Optional(get(n))
+			}
+			return Value{}
+		},
+	}
+}
 
 var dnsTopColumns = topColumns([]string{"question", "pod", "container", "workload", "namespace", "node", "server",
 	"type", "process"}, []Column{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -42,6 +43,35 @@ func (a ABI) Name(number int) string {
 		return ""
 	}
 	return abis[a].table[number]
+}
+
+// Has reports whether the architecture has a call of this name.
+func (a ABI) Has(name string) bool {
+	_, has := namesOf()[a][name]
+	return has
+}
+
+// namesOf are the names of each architecture.
+var namesOf = sync.OnceValue(func() (sets [len(abis)]map[string]struct{}) {
+	for a := range abis {
+		sets[a] = map[string]struct{}{}
+		for _, name := range abis[a].table {
+			if name != "" {
+				sets[a][name] = struct{}{}
+			}
+		}
+	}
+	return sets
+})
+
+// Parse gives the ABI of a name, as String writes it.
+func Parse(name string) (abi ABI, known bool) {
+	for a := range abis {
+		if abis[a].name == name {
+			return ABI(a), true
+		}
+	}
+	return 0, false
 }
 
 // Numbers is how far the numbers with names go.

@@ -83,3 +83,24 @@ func TestExpand(t *testing.T) {
 		}
 	}
 }
+
+func TestABI_Has(t *testing.T) {
+	for _, c := range []struct {
+		abi, name string
+		want      bool
+	}{
+		{"amd64", "openat", true}, {"amd64", "open", true}, {"arm64", "open", false}, {"386", "socketcall", true},
+		{"arm64", "", false}, {"arm", "nosuchcall", false},
+	} {
+		abi, known := Parse(c.abi)
+		if !known || abi.String() != c.abi {
+			t.Errorf("%s: %v, %v", c.abi, abi, known)
+		}
+		if got := abi.Has(c.name); got != c.want {
+			t.Errorf("%s has %q: %v, want %v", c.abi, c.name, got, c.want)
+		}
+	}
+	if _, known := Parse("x32"); known {
+		t.Error("x32 has no names")
+	}
+}

@@ -85,6 +85,11 @@ func Stream(kinds []string, started time.Time) *Checker {
 // Recording returns the Checker of a recording whose header has these kinds and this start time.
 func Recording(kinds []string, started time.Time) *Checker {
 	c := newChecker(kinds)
+	for _, kind := range kinds {
+		if n := recordedNumbers[kind]; n != 0 {
+			c.kinds |= 1 << n
+		}
+	}
 	if started.After(time.Unix(0, 0).Add(maxSkew)) && started.Before(time.Unix(0, math.MaxInt64).Add(-maxRecording)) {
 		c.earliest, c.latest = uint64(started.Add(-maxSkew).UnixNano()), uint64(started.Add(maxRecording).UnixNano())
 	}

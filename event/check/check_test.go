@@ -35,20 +35,28 @@ func TestCheck_BoundsEveryField(t *testing.T) {
 	kinds := (&event.Event{}).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
 	for i := range kinds.Len() {
 		kind := kinds.Get(i)
-		if event.KindByName(kind.JSONName()).Row {
+		k := event.KindByName(kind.JSONName())
+		if k.Row && !k.Recorded {
 			continue
+		}
+		checker := func() *Checker { return live() }
+		if k.Recorded {
+			checker = func() *Checker { return Recording([]string{k.Name}, started) }
 		}
 		t.Run(kind.JSONName(), func(t *testing.T) {
 			fields := 0
 			for _, path := range paths(nil, (&event.Event{}).ProtoReflect().Descriptor(), kind) {
 				last := path[len(path)-1]
 				ev := with(path, kind, nil)
-				if err := live().Check(ev); err != nil && last.Kind() != protoreflect.MessageKind {
+				if err := checker().Check(ev); err != nil && last.Kind() != protoreflect.MessageKind {
 					t.Fatalf("%s: the smallest event is refused: %v", names(path), err)
+				}
+				if k.Recorded && last.Name() == "time" {
+					continue // a recording lasts longer than clocks differ: TestCheck_Times
 				}
 				for _, v := range absurd(t, last) {
 					fields++
-					if live().Check(with(path, kind, &v)) == nil {
+					if checker().Check(with(path, kind, &v)) == nil {
 						t.Errorf("%s: %.40v is accepted", names(path), v.Interface())
 					}
 				}
@@ -174,7 +182,7 @@ func TestCheck_Kinds(t *testing.T) {
 		if err := live("flow").Check(ev); (err == nil) != (own || k.Name == "flow") {
 			t.Errorf("%s in a session of flows: %v", k.Name, err)
 		}
-		if err := Recording([]string{"flow", k.Name}, started).Check(ev); (err != nil) != k.Row {
+		if err := Recording([]string{"flow", k.Name}, started).Check(ev); (err != nil) != (k.Row && !k.Recorded) {
 			t.Errorf("%s of a recording: %v", k.Name, err)
 		}
 	}

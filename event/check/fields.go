@@ -115,6 +115,34 @@ func (c *Checker) checkKind(ev *event.Event) *Error {
 		return checkSignal(k.Signal, c.latest)
 	case *event.Event_FlowSum:
 		return rowKind("flowSum")
+	case *event.Event_PodVerdict:
+		return rowKind("podVerdict")
+	case *event.Event_Difference:
+		return rowKind("difference")
+	case *event.Event_PodState:
+		if c.kinds&(1<<42) == 0 {
+			return otherKind("podState")
+		}
+		if k == nil || k.PodState == nil {
+			return noKind
+		}
+		return checkPodState(k.PodState, c.latest)
+	case *event.Event_Packet:
+		if c.kinds&(1<<43) == 0 {
+			return otherKind("packet")
+		}
+		if k == nil || k.Packet == nil {
+			return noKind
+		}
+		return checkPacket(k.Packet, c.latest)
+	case *event.Event_ServiceState:
+		if c.kinds&(1<<46) == 0 {
+			return otherKind("serviceState")
+		}
+		if k == nil || k.ServiceState == nil {
+			return noKind
+		}
+		return checkServiceState(k.ServiceState, c.latest)
 	}
 	return noKind
 }
@@ -133,6 +161,13 @@ var kindNumbers = map[string]uint{
 	"resources":      25,
 	"gpu":            29,
 	"signal":         32,
+	"packet":         43,
+}
+
+// recordedNumbers are the field numbers of the kinds that only recordings hold.
+var recordedNumbers = map[string]uint{
+	"podState":     42,
+	"serviceState": 46,
 }
 
 func checkEvent(m *event.Event, latest uint64) *Error {
@@ -498,6 +533,11 @@ func checkResources(m *event.Resources, latest uint64) *Error {
 			return err
 		}
 	}
+	if m.Locks != nil {
+		if err := checkResourcesLocks(m.Locks, latest); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -580,6 +620,48 @@ func checkSignal(m *event.Signal, latest uint64) *Error {
 	return nil
 }
 
+func checkPodState(m *event.PodState, latest uint64) *Error {
+	if len(m.NotStarted) > 4096 {
+		return tooLong("podState.notStarted", len(m.NotStarted), 4096)
+	}
+	if m.Restarts > 4611686018427387904 {
+		return tooLarge("podState.restarts", m.Restarts, 4611686018427387904)
+	}
+	if len(m.LastEnd) > 4096 {
+		return tooLong("podState.lastEnd", len(m.LastEnd), 4096)
+	}
+	if m.ProbeFailures != nil && *m.ProbeFailures > 4611686018427387904 {
+		return tooLarge("podState.probeFailures", *m.ProbeFailures, 4611686018427387904)
+	}
+	if len(m.Message) > 4096 {
+		return tooLong("podState.message", len(m.Message), 4096)
+	}
+	return nil
+}
+
+func checkPacket(m *event.Packet, latest uint64) *Error {
+	if uint32(m.Direction) > 2 {
+		return notKnown("packet.direction", int32(m.Direction))
+	}
+	if len(m.Data) > 131071 {
+		return tooLong("packet.data", len(m.Data), 131071)
+	}
+	if len(m.Comm) > 4096 {
+		return tooLong("packet.comm", len(m.Comm), 4096)
+	}
+	return nil
+}
+
+func checkServiceState(m *event.ServiceState, latest uint64) *Error {
+	if len(m.Name) > 4096 {
+		return tooLong("serviceState.name", len(m.Name), 4096)
+	}
+	if len(m.NotReadyPod) > 4096 {
+		return tooLong("serviceState.notReadyPod", len(m.NotReadyPod), 4096)
+	}
+	return nil
+}
+
 func checkEndpoint(m *event.Endpoint, latest uint64) *Error {
 	if n := len(m.Address); n != 0 && n != 4 && n != 16 {
 		return notAddress("endpoint.address", n)
@@ -648,6 +730,11 @@ func checkCounters(m *event.Counters, latest uint64) *Error {
 	if m.Dropped != nil && *m.Dropped > 4611686018427387904 {
 		return tooLarge("counters.dropped", *m.Dropped, 4611686018427387904)
 	}
+	if m.Responses != nil {
+		if err := checkResponseTimes(m.Responses, latest); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -685,6 +772,9 @@ func checkResourcesCPU(m *event.ResourcesCPU, latest uint64) *Error {
 	}
 	if m.ThrottledPercent != nil && *m.ThrottledPercent > 4611686018427387904 {
 		return tooLarge("resourcesCPU.throttledPercent", *m.ThrottledPercent, 4611686018427387904)
+	}
+	if m.NodePercent != nil && *m.NodePercent > 4611686018427387904 {
+		return tooLarge("resourcesCPU.nodePercent", *m.NodePercent, 4611686018427387904)
 	}
 	return nil
 }
@@ -800,6 +890,16 @@ func checkResourcesIO(m *event.ResourcesIO, latest uint64) *Error {
 	}
 	if m.WriteP99Nanos != nil && *m.WriteP99Nanos > 4611686018427387904 {
 		return tooLarge("resourcesIO.writeP99Nanos", *m.WriteP99Nanos, 4611686018427387904)
+	}
+	return nil
+}
+
+func checkResourcesLocks(m *event.ResourcesLocks, latest uint64) *Error {
+	if m.WaitedMicros != nil && *m.WaitedMicros > 4611686018427387904 {
+		return tooLarge("resourcesLocks.waitedMicros", *m.WaitedMicros, 4611686018427387904)
+	}
+	if m.Waiters != nil && !(*m.Waiters >= 0 && *m.Waiters <= 9007199254740992) {
+		return notNumber("resourcesLocks.waiters", *m.Waiters)
 	}
 	return nil
 }
@@ -963,6 +1063,24 @@ func checkGpuFailure(m *event.GpuFailure, latest uint64) *Error {
 	}
 	if m.Bytes != nil && *m.Bytes > 4611686018427387904 {
 		return tooLarge("gpuFailure.bytes", *m.Bytes, 4611686018427387904)
+	}
+	return nil
+}
+
+func checkResponseTimes(m *event.ResponseTimes, latest uint64) *Error {
+	if len(m.Histogram) > 170 {
+		return tooMany("responseTimes.histogram", len(m.Histogram), 170)
+	}
+	for _, v := range m.Histogram {
+		if v > 4611686018427387904 {
+			return tooLarge("responseTimes.histogram", v, 4611686018427387904)
+		}
+	}
+	if m.MaxMicros > 9223372036854775 {
+		return tooLarge("responseTimes.maxMicros", m.MaxMicros, 9223372036854775)
+	}
+	if m.TotalMicros > 9223372036854775 {
+		return tooLarge("responseTimes.totalMicros", m.TotalMicros, 9223372036854775)
 	}
 	return nil
 }

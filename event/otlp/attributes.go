@@ -56,6 +56,8 @@ var omitted = map[string][]string{
 		"src.bytesSent", "src.bytesReceived", "src.packetsSent", "src.packetsReceived", "src.retransmits",
 		"src.srttMicros", "dst.bytesSent", "dst.bytesReceived", "dst.packetsSent", "dst.packetsReceived",
 		"dst.retransmits", "dst.srttMicros",
+		"src.responses", "src.responseP50Micros", "src.responseP99Micros", "src.responseMaxMicros",
+		"src.responseTotalMicros", "dst.responseTotalMicros",
 	},
 }
 

@@ -47,7 +47,10 @@ func FormOf(eventName string) *Form { return forms()[eventName] }
 func (f *Form) Attributes() []string { return slices.Sorted(maps.Keys(f.set)) }
 
 // derived are columns that are made of other fields, by kind: a record's text is for people.
-var derived = map[string][]string{"drop": {"cause"}, "tcp": {"reason"}, "flow": {"id"}}
+var derived = map[string][]string{"drop": {"cause"}, "tcp": {"reason"}, "flow": {
+	"id", "responses", "responseP50Micros", "responseP99Micros", "responseMaxMicros", "dst.responses",
+	"dst.responseP50Micros", "dst.responseP99Micros", "dst.responseMaxMicros",
+}}
 
 func newForm(k *event.Kind, field protoreflect.FieldDescriptor) *Form {
 	f := &Form{Kind: k, field: field, set: map[string]setter{
@@ -95,6 +98,12 @@ func counterPath(name string) string {
 	switch name {
 	case "bytesSent", "bytesReceived", "packetsSent", "packetsReceived", "retransmits", "srttMicros":
 		return "srcCounters." + name
+	case "responseHistogram":
+		return "srcCounters.responses.histogram"
+	case "responseHistogramMax":
+		return "srcCounters.responses.maxMicros"
+	case "responseHistogramTotal":
+		return "srcCounters.responses.totalMicros"
 	case "src.dropped", "dst.dropped":
 		return name[:3] + "Counters.dropped"
 	}

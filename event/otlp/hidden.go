@@ -20,6 +20,15 @@ var hiddenFields = map[string][]hidden{
 		{"roleKnown", func(ev *event.Event) event.Value { return present(ev.GetFlow().GetRoleKnown()) }},
 		{"srcIsn", func(ev *event.Event) event.Value { return sequence(ev.GetFlow(), (*event.Flow).GetSrcIsn) }},
 		{"dstIsn", func(ev *event.Event) event.Value { return sequence(ev.GetFlow(), (*event.Flow).GetDstIsn) }},
+		{"responseHistogram", func(ev *event.Event) event.Value {
+			return event.String(numbers(responseTimes(ev).GetHistogram()))
+		}},
+		{"responseHistogramMax", func(ev *event.Event) event.Value {
+			return event.NonZero(responseTimes(ev).GetMaxMicros())
+		}},
+		{"responseHistogramTotal", func(ev *event.Event) event.Value {
+			return event.NonZero(responseTimes(ev).GetTotalMicros())
+		}},
 		{"socketCookie", func(ev *event.Event) event.Value { return event.NonZero(ev.GetFlow().GetSocketCookie()) }},
 	},
 	"tcp": {
@@ -48,6 +57,14 @@ func hiddenOf(k *event.Kind) []hidden {
 		own = append(own[:len(own):len(own)], hiddenEnds...)
 	}
 	return own
+}
+
+// responseTimes returns those of a half of a flow.
+func responseTimes(ev *event.Event) *event.ResponseTimes {
+	if c := ev.GetFlow().GetSrcCounters(); c != nil {
+		return c.Responses
+	}
+	return ev.GetFlow().GetDstCounters().GetResponses()
 }
 
 // present is true, or null.

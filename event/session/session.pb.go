@@ -482,6 +482,7 @@ type Config struct {
 	DnsPorts      []uint32       `protobuf:"varint,5,rep,packed,name=dns_ports,json=dnsPorts,proto3" json:"dns_ports,omitempty"`
 	Syscall       *SyscallConfig `protobuf:"bytes,6,opt,name=syscall,proto3" json:"syscall,omitempty"`
 	Gpu           *GpuConfig     `protobuf:"bytes,7,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Capture       *CaptureConfig `protobuf:"bytes,8,opt,name=capture,proto3" json:"capture,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,6 +566,69 @@ func (x *Config) GetGpu() *GpuConfig {
 	return nil
 }
 
+func (x *Config) GetCapture() *CaptureConfig {
+	if x != nil {
+		return x.Capture
+	}
+	return nil
+}
+
+// CaptureConfig is which packets are copied, and how much of each.
+type CaptureConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes of each packet; 0: all, up to the most that an event holds.
+	SnapLength uint32 `protobuf:"varint,1,opt,name=snap_length,json=snapLength,proto3" json:"snap_length,omitempty"`
+	// Classic BPF over the packet from the IP header on, as struct sock_filter: code << 48 | jt << 40 | jf << 32 | k.
+	// A packet for which it returns 0 is not copied. None: all are.
+	Filter        []uint64 `protobuf:"fixed64,2,rep,packed,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CaptureConfig) Reset() {
+	*x = CaptureConfig{}
+	mi := &file_session_session_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CaptureConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CaptureConfig) ProtoMessage() {}
+
+func (x *CaptureConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_session_session_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CaptureConfig.ProtoReflect.Descriptor instead.
+func (*CaptureConfig) Descriptor() ([]byte, []int) {
+	return file_session_session_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CaptureConfig) GetSnapLength() uint32 {
+	if x != nil {
+		return x.SnapLength
+	}
+	return 0
+}
+
+func (x *CaptureConfig) GetFilter() []uint64 {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
 // GpuConfig is what is asked for of GPUs.
 type GpuConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -580,7 +644,7 @@ type GpuConfig struct {
 
 func (x *GpuConfig) Reset() {
 	*x = GpuConfig{}
-	mi := &file_session_session_proto_msgTypes[7]
+	mi := &file_session_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +656,7 @@ func (x *GpuConfig) String() string {
 func (*GpuConfig) ProtoMessage() {}
 
 func (x *GpuConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[7]
+	mi := &file_session_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +669,7 @@ func (x *GpuConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuConfig.ProtoReflect.Descriptor instead.
 func (*GpuConfig) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{7}
+	return file_session_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GpuConfig) GetLibrary() string {
@@ -644,7 +708,7 @@ type SyscallConfig struct {
 
 func (x *SyscallConfig) Reset() {
 	*x = SyscallConfig{}
-	mi := &file_session_session_proto_msgTypes[8]
+	mi := &file_session_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +720,7 @@ func (x *SyscallConfig) String() string {
 func (*SyscallConfig) ProtoMessage() {}
 
 func (x *SyscallConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[8]
+	mi := &file_session_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +733,7 @@ func (x *SyscallConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallConfig.ProtoReflect.Descriptor instead.
 func (*SyscallConfig) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{8}
+	return file_session_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SyscallConfig) GetNames() []string {
@@ -705,7 +769,7 @@ type PodUpdate struct {
 
 func (x *PodUpdate) Reset() {
 	*x = PodUpdate{}
-	mi := &file_session_session_proto_msgTypes[9]
+	mi := &file_session_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +781,7 @@ func (x *PodUpdate) String() string {
 func (*PodUpdate) ProtoMessage() {}
 
 func (x *PodUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[9]
+	mi := &file_session_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +794,7 @@ func (x *PodUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodUpdate.ProtoReflect.Descriptor instead.
 func (*PodUpdate) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{9}
+	return file_session_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PodUpdate) GetComplete() bool {
@@ -773,7 +837,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_session_session_proto_msgTypes[10]
+	mi := &file_session_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +849,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[10]
+	mi := &file_session_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +862,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{10}
+	return file_session_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pod) GetUid() string {
@@ -870,7 +934,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_session_session_proto_msgTypes[11]
+	mi := &file_session_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +946,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[11]
+	mi := &file_session_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +959,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{11}
+	return file_session_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Container) GetName() string {
@@ -931,7 +995,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_session_session_proto_msgTypes[12]
+	mi := &file_session_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1007,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[12]
+	mi := &file_session_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1020,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{12}
+	return file_session_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Started) GetError() string {
@@ -985,7 +1049,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_session_session_proto_msgTypes[13]
+	mi := &file_session_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1061,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[13]
+	mi := &file_session_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1074,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{13}
+	return file_session_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EventsRequest) GetResumeFrom() uint64 {
@@ -1044,7 +1108,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_session_session_proto_msgTypes[14]
+	mi := &file_session_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1120,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[14]
+	mi := &file_session_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1133,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{14}
+	return file_session_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Batch) GetSequence() uint64 {
@@ -1135,7 +1199,7 @@ const file_session_session_proto_rawDesc = "" +
 	"\x06kernel\x18\x05 \x01(\tR\x06kernel\x12\x17\n" +
 	"\aboot_id\x18\x06 \x01(\tR\x06bootId\"\v\n" +
 	"\tHeartbeat\"\x06\n" +
-	"\x04Stop\"\xfb\x01\n" +
+	"\x04Stop\"\xb5\x02\n" +
 	"\x06Config\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1a\n" +
 	"\binterval\x18\x02 \x01(\x03R\binterval\x12\x1d\n" +
@@ -1144,7 +1208,12 @@ const file_session_session_proto_rawDesc = "" +
 	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\x12\x1b\n" +
 	"\tdns_ports\x18\x05 \x03(\rR\bdnsPorts\x128\n" +
 	"\asyscall\x18\x06 \x01(\v2\x1e.orb8.session.v1.SyscallConfigR\asyscall\x12,\n" +
-	"\x03gpu\x18\a \x01(\v2\x1a.orb8.session.v1.GpuConfigR\x03gpu\"m\n" +
+	"\x03gpu\x18\a \x01(\v2\x1a.orb8.session.v1.GpuConfigR\x03gpu\x128\n" +
+	"\acapture\x18\b \x01(\v2\x1e.orb8.session.v1.CaptureConfigR\acapture\"H\n" +
+	"\rCaptureConfig\x12\x1f\n" +
+	"\vsnap_length\x18\x01 \x01(\rR\n" +
+	"snapLength\x12\x16\n" +
+	"\x06filter\x18\x02 \x03(\x06R\x06filter\"m\n" +
 	"\tGpuConfig\x12\x18\n" +
 	"\alibrary\x18\x01 \x01(\tR\alibrary\x12!\n" +
 	"\fcuda_library\x18\x02 \x01(\tR\vcudaLibrary\x12#\n" +
@@ -1205,7 +1274,7 @@ func file_session_session_proto_rawDescGZIP() []byte {
 	return file_session_session_proto_rawDescData
 }
 
-var file_session_session_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_session_session_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_session_session_proto_goTypes = []any{
 	(*ClientMessage)(nil), // 0: orb8.session.v1.ClientMessage
 	(*TracerMessage)(nil), // 1: orb8.session.v1.TracerMessage
@@ -1214,39 +1283,41 @@ var file_session_session_proto_goTypes = []any{
 	(*Heartbeat)(nil),     // 4: orb8.session.v1.Heartbeat
 	(*Stop)(nil),          // 5: orb8.session.v1.Stop
 	(*Config)(nil),        // 6: orb8.session.v1.Config
-	(*GpuConfig)(nil),     // 7: orb8.session.v1.GpuConfig
-	(*SyscallConfig)(nil), // 8: orb8.session.v1.SyscallConfig
-	(*PodUpdate)(nil),     // 9: orb8.session.v1.PodUpdate
-	(*Pod)(nil),           // 10: orb8.session.v1.Pod
-	(*Container)(nil),     // 11: orb8.session.v1.Container
-	(*Started)(nil),       // 12: orb8.session.v1.Started
-	(*EventsRequest)(nil), // 13: orb8.session.v1.EventsRequest
-	(*Batch)(nil),         // 14: orb8.session.v1.Batch
-	(*event.Event)(nil),   // 15: orb8.event.v1.Event
+	(*CaptureConfig)(nil), // 7: orb8.session.v1.CaptureConfig
+	(*GpuConfig)(nil),     // 8: orb8.session.v1.GpuConfig
+	(*SyscallConfig)(nil), // 9: orb8.session.v1.SyscallConfig
+	(*PodUpdate)(nil),     // 10: orb8.session.v1.PodUpdate
+	(*Pod)(nil),           // 11: orb8.session.v1.Pod
+	(*Container)(nil),     // 12: orb8.session.v1.Container
+	(*Started)(nil),       // 13: orb8.session.v1.Started
+	(*EventsRequest)(nil), // 14: orb8.session.v1.EventsRequest
+	(*Batch)(nil),         // 15: orb8.session.v1.Batch
+	(*event.Event)(nil),   // 16: orb8.event.v1.Event
 }
 var file_session_session_proto_depIdxs = []int32{
 	2,  // 0: orb8.session.v1.ClientMessage.hello:type_name -> orb8.session.v1.Hello
 	6,  // 1: orb8.session.v1.ClientMessage.config:type_name -> orb8.session.v1.Config
-	9,  // 2: orb8.session.v1.ClientMessage.pods:type_name -> orb8.session.v1.PodUpdate
+	10, // 2: orb8.session.v1.ClientMessage.pods:type_name -> orb8.session.v1.PodUpdate
 	4,  // 3: orb8.session.v1.ClientMessage.heartbeat:type_name -> orb8.session.v1.Heartbeat
 	5,  // 4: orb8.session.v1.ClientMessage.stop:type_name -> orb8.session.v1.Stop
 	3,  // 5: orb8.session.v1.TracerMessage.welcome:type_name -> orb8.session.v1.Welcome
 	4,  // 6: orb8.session.v1.TracerMessage.heartbeat:type_name -> orb8.session.v1.Heartbeat
-	12, // 7: orb8.session.v1.TracerMessage.started:type_name -> orb8.session.v1.Started
-	8,  // 8: orb8.session.v1.Config.syscall:type_name -> orb8.session.v1.SyscallConfig
-	7,  // 9: orb8.session.v1.Config.gpu:type_name -> orb8.session.v1.GpuConfig
-	10, // 10: orb8.session.v1.PodUpdate.upsert:type_name -> orb8.session.v1.Pod
-	11, // 11: orb8.session.v1.Pod.containers:type_name -> orb8.session.v1.Container
-	15, // 12: orb8.session.v1.Batch.events:type_name -> orb8.event.v1.Event
-	0,  // 13: orb8.session.v1.Session.Control:input_type -> orb8.session.v1.ClientMessage
-	13, // 14: orb8.session.v1.Session.Events:input_type -> orb8.session.v1.EventsRequest
-	1,  // 15: orb8.session.v1.Session.Control:output_type -> orb8.session.v1.TracerMessage
-	14, // 16: orb8.session.v1.Session.Events:output_type -> orb8.session.v1.Batch
-	15, // [15:17] is the sub-list for method output_type
-	13, // [13:15] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 7: orb8.session.v1.TracerMessage.started:type_name -> orb8.session.v1.Started
+	9,  // 8: orb8.session.v1.Config.syscall:type_name -> orb8.session.v1.SyscallConfig
+	8,  // 9: orb8.session.v1.Config.gpu:type_name -> orb8.session.v1.GpuConfig
+	7,  // 10: orb8.session.v1.Config.capture:type_name -> orb8.session.v1.CaptureConfig
+	11, // 11: orb8.session.v1.PodUpdate.upsert:type_name -> orb8.session.v1.Pod
+	12, // 12: orb8.session.v1.Pod.containers:type_name -> orb8.session.v1.Container
+	16, // 13: orb8.session.v1.Batch.events:type_name -> orb8.event.v1.Event
+	0,  // 14: orb8.session.v1.Session.Control:input_type -> orb8.session.v1.ClientMessage
+	14, // 15: orb8.session.v1.Session.Events:input_type -> orb8.session.v1.EventsRequest
+	1,  // 16: orb8.session.v1.Session.Control:output_type -> orb8.session.v1.TracerMessage
+	15, // 17: orb8.session.v1.Session.Events:output_type -> orb8.session.v1.Batch
+	16, // [16:18] is the sub-list for method output_type
+	14, // [14:16] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_session_session_proto_init() }
@@ -1272,7 +1343,7 @@ func file_session_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_session_proto_rawDesc), len(file_session_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -123,6 +123,36 @@ type slotEventFlowSum struct {
 	slotFlowSum
 }
 
+// slotEventPodVerdict is the memory of one Event_PodVerdict.
+type slotEventPodVerdict struct {
+	kind event.Event_PodVerdict
+	slotPodVerdict
+}
+
+// slotEventDifference is the memory of one Event_Difference.
+type slotEventDifference struct {
+	kind event.Event_Difference
+	slotDifference
+}
+
+// slotEventPodState is the memory of one Event_PodState.
+type slotEventPodState struct {
+	kind event.Event_PodState
+	slotPodState
+}
+
+// slotEventPacket is the memory of one Event_Packet.
+type slotEventPacket struct {
+	kind event.Event_Packet
+	slotPacket
+}
+
+// slotEventServiceState is the memory of one Event_ServiceState.
+type slotEventServiceState struct {
+	kind event.Event_ServiceState
+	slotServiceState
+}
+
 func (d *Decoder) decodeEvent(b []byte, m *event.Event, p *slotEvent) {
 	for len(b) > 0 {
 		tag, number, value, rest := next(b)
@@ -306,6 +336,51 @@ func (d *Decoder) decodeEvent(b []byte, m *event.Event, p *slotEvent) {
 				m.Kind = k
 			}
 			d.decodeFlowSum(value, k.FlowSum, &q.slotFlowSum)
+		case 40<<3 | 2: // pod_verdict
+			q := &slotEventPodVerdict{}
+			k, ok := m.Kind.(*event.Event_PodVerdict)
+			if !ok {
+				k = &q.kind
+				k.PodVerdict = &q.m
+				m.Kind = k
+			}
+			d.decodePodVerdict(value, k.PodVerdict, &q.slotPodVerdict)
+		case 41<<3 | 2: // difference
+			q := &slotEventDifference{}
+			k, ok := m.Kind.(*event.Event_Difference)
+			if !ok {
+				k = &q.kind
+				k.Difference = &q.m
+				m.Kind = k
+			}
+			d.decodeDifference(value, k.Difference, &q.slotDifference)
+		case 42<<3 | 2: // pod_state
+			q := &slotEventPodState{}
+			k, ok := m.Kind.(*event.Event_PodState)
+			if !ok {
+				k = &q.kind
+				k.PodState = &q.m
+				m.Kind = k
+			}
+			d.decodePodState(value, k.PodState, &q.slotPodState)
+		case 43<<3 | 2: // packet
+			q := &slotEventPacket{}
+			k, ok := m.Kind.(*event.Event_Packet)
+			if !ok {
+				k = &q.kind
+				k.Packet = &q.m
+				m.Kind = k
+			}
+			d.decodePacket(value, k.Packet, &q.slotPacket)
+		case 46<<3 | 2: // service_state
+			q := &slotEventServiceState{}
+			k, ok := m.Kind.(*event.Event_ServiceState)
+			if !ok {
+				k = &q.kind
+				k.ServiceState = &q.m
+				m.Kind = k
+			}
+			d.decodeServiceState(value, k.ServiceState, &q.slotServiceState)
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -918,6 +993,12 @@ func (d *Decoder) decodeResources(b []byte, m *event.Resources, p *slotResources
 				m.Io = &q.m
 			}
 			d.decodeResourcesIO(value, m.Io, q)
+		case 8<<3 | 2: // locks
+			q := &slotResourcesLocks{}
+			if m.Locks == nil {
+				m.Locks = &q.m
+			}
+			d.decodeResourcesLocks(value, m.Locks, q)
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -927,8 +1008,16 @@ func (d *Decoder) decodeResources(b []byte, m *event.Resources, p *slotResources
 
 // slotNetworkTop is the memory of one NetworkTop.
 type slotNetworkTop struct {
-	m            event.NetworkTop
-	ofSrttMicros uint64
+	m                   event.NetworkTop
+	ofSrttMicros        uint64
+	ofResponses         uint64
+	ofResponseP50Micros uint64
+	ofResponseP99Micros uint64
+	ofResponseMaxMicros uint64
+	ofServed            uint64
+	ofServedP50Micros   uint64
+	ofServedP99Micros   uint64
+	ofServedMaxMicros   uint64
 }
 
 func (d *Decoder) decodeNetworkTop(b []byte, m *event.NetworkTop, p *slotNetworkTop) {
@@ -973,6 +1062,30 @@ func (d *Decoder) decodeNetworkTop(b []byte, m *event.NetworkTop, p *slotNetwork
 			m.SrttMicros = &p.ofSrttMicros
 		case 17<<3 | 2: // id
 			m.Id = d.text(value)
+		case 18<<3 | 0: // responses
+			p.ofResponses = number
+			m.Responses = &p.ofResponses
+		case 19<<3 | 0: // response_p50_micros
+			p.ofResponseP50Micros = number
+			m.ResponseP50Micros = &p.ofResponseP50Micros
+		case 20<<3 | 0: // response_p99_micros
+			p.ofResponseP99Micros = number
+			m.ResponseP99Micros = &p.ofResponseP99Micros
+		case 21<<3 | 0: // response_max_micros
+			p.ofResponseMaxMicros = number
+			m.ResponseMaxMicros = &p.ofResponseMaxMicros
+		case 22<<3 | 0: // served
+			p.ofServed = number
+			m.Served = &p.ofServed
+		case 23<<3 | 0: // served_p50_micros
+			p.ofServedP50Micros = number
+			m.ServedP50Micros = &p.ofServedP50Micros
+		case 24<<3 | 0: // served_p99_micros
+			p.ofServedP99Micros = number
+			m.ServedP99Micros = &p.ofServedP99Micros
+		case 25<<3 | 0: // served_max_micros
+			p.ofServedMaxMicros = number
+			m.ServedMaxMicros = &p.ofServedMaxMicros
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -1321,7 +1434,7 @@ func (d *Decoder) decodeGpuVerdict(b []byte, m *event.GpuVerdict, p *slotGpuVerd
 		case 2<<3 | 0: // verdict
 			m.Verdict = event.GpuCause(number)
 		case 3<<3 | 0: // confidence
-			m.Confidence = event.GpuConfidence(number)
+			m.Confidence = event.Confidence(number)
 		case 4<<3 | 2: // words
 			m.Words = d.text(value)
 		case 5<<3 | 0: // second
@@ -1409,14 +1522,18 @@ func (d *Decoder) decodeSignal(b []byte, m *event.Signal, p *slotSignal) {
 
 // slotFlowSum is the memory of one FlowSum.
 type slotFlowSum struct {
-	m                 event.FlowSum
-	ofIcmpType        uint32
-	ofIcmpCode        uint32
-	ofBytesSent       uint64
-	ofBytesReceived   uint64
-	ofPacketsSent     uint64
-	ofPacketsReceived uint64
-	ofRetransmits     uint64
+	m                   event.FlowSum
+	ofIcmpType          uint32
+	ofIcmpCode          uint32
+	ofBytesSent         uint64
+	ofBytesReceived     uint64
+	ofPacketsSent       uint64
+	ofPacketsReceived   uint64
+	ofRetransmits       uint64
+	ofResponses         uint64
+	ofResponseP50Micros uint64
+	ofResponseP99Micros uint64
+	ofResponseMaxMicros uint64
 }
 
 func (d *Decoder) decodeFlowSum(b []byte, m *event.FlowSum, p *slotFlowSum) {
@@ -1475,6 +1592,234 @@ func (d *Decoder) decodeFlowSum(b []byte, m *event.FlowSum, p *slotFlowSum) {
 		case 17<<3 | 0: // retransmits
 			p.ofRetransmits = number
 			m.Retransmits = &p.ofRetransmits
+		case 18<<3 | 0: // responses
+			p.ofResponses = number
+			m.Responses = &p.ofResponses
+		case 19<<3 | 0: // response_p50_micros
+			p.ofResponseP50Micros = number
+			m.ResponseP50Micros = &p.ofResponseP50Micros
+		case 20<<3 | 0: // response_p99_micros
+			p.ofResponseP99Micros = number
+			m.ResponseP99Micros = &p.ofResponseP99Micros
+		case 21<<3 | 0: // response_max_micros
+			p.ofResponseMaxMicros = number
+			m.ResponseMaxMicros = &p.ofResponseMaxMicros
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotPodVerdict is the memory of one PodVerdict.
+type slotPodVerdict struct {
+	m           event.PodVerdict
+	ofSecond    event.PodCause
+	ofRootCause event.PodCause
+}
+
+func (d *Decoder) decodePodVerdict(b []byte, m *event.PodVerdict, p *slotPodVerdict) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 0: // window_micros
+			m.WindowMicros = number
+		case 2<<3 | 0: // verdict
+			m.Verdict = event.PodCause(number)
+		case 3<<3 | 0: // confidence
+			m.Confidence = event.Confidence(number)
+		case 4<<3 | 2: // words
+			m.Words = d.text(value)
+		case 5<<3 | 0: // second
+			p.ofSecond = event.PodCause(number)
+			m.Second = &p.ofSecond
+		case 6<<3 | 2: // apart
+			m.Apart = d.text(value)
+		case 7<<3 | 2: // missing
+			m.Missing = d.text(value)
+		case 8<<3 | 0: // shares
+			m.Shares = append(m.Shares, number)
+		case 8<<3 | 2:
+			m.Shares = d.appendPacked(m.Shares, value)
+		case 9<<3 | 2: // evidence
+			q := &slotPodEvidence{}
+			if m.Evidence == nil {
+				m.Evidence = &q.m
+			}
+			d.decodePodEvidence(value, m.Evidence, q)
+		case 10<<3 | 0: // lost
+			m.Lost = number
+		case 11<<3 | 2: // workload
+			m.Workload = d.name(value)
+		case 12<<3 | 2: // peer
+			m.Peer = d.text(value)
+		case 13<<3 | 2: // next
+			m.Next = d.text(value)
+		case 14<<3 | 0: // followed
+			m.Followed = number != 0
+		case 15<<3 | 2: // chain
+			m.Chain = d.text(value)
+		case 16<<3 | 2: // root_pod
+			m.RootPod = d.text(value)
+		case 17<<3 | 0: // root_cause
+			p.ofRootCause = event.PodCause(number)
+			m.RootCause = &p.ofRootCause
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotDifference is the memory of one Difference.
+type slotDifference struct {
+	m           event.Difference
+	ofBefore    float64
+	ofAfter     float64
+	ofDeviation float64
+}
+
+func (d *Decoder) decodeDifference(b []byte, m *event.Difference, p *slotDifference) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 2: // workload
+			m.Workload = d.name(value)
+		case 2<<3 | 0: // change
+			m.Change = event.DifferenceChange(number)
+		case 3<<3 | 0: // certainty
+			m.Certainty = event.Certainty(number)
+		case 4<<3 | 0: // topic
+			m.Topic = event.DifferenceTopic(number)
+		case 5<<3 | 2: // name
+			m.Name = d.name(value)
+		case 6<<3 | 0: // protocol
+			m.Protocol = event.Protocol(number)
+		case 7<<3 | 0: // measure
+			m.Measure = event.DifferenceMeasure(number)
+		case 8<<3 | 0: // unit
+			m.Unit = event.DifferenceUnit(number)
+		case 9<<3 | 1: // before
+			p.ofBefore = math.Float64frombits(number)
+			m.Before = &p.ofBefore
+		case 10<<3 | 1: // after
+			p.ofAfter = math.Float64frombits(number)
+			m.After = &p.ofAfter
+		case 11<<3 | 1: // deviation
+			p.ofDeviation = math.Float64frombits(number)
+			m.Deviation = &p.ofDeviation
+		case 12<<3 | 0: // before_seen
+			m.BeforeSeen = number
+		case 13<<3 | 0: // after_seen
+			m.AfterSeen = number
+		case 14<<3 | 0: // before_micros
+			m.BeforeMicros = number
+		case 15<<3 | 0: // after_micros
+			m.AfterMicros = number
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotPodState is the memory of one PodState.
+type slotPodState struct {
+	m               event.PodState
+	ofProbeFailures uint64
+}
+
+func (d *Decoder) decodePodState(b []byte, m *event.PodState, p *slotPodState) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 2: // not_started
+			m.NotStarted = d.text(value)
+		case 2<<3 | 0: // running
+			m.Running = number != 0
+		case 3<<3 | 0: // ready
+			m.Ready = number != 0
+		case 4<<3 | 0: // settled
+			m.Settled = number != 0
+		case 5<<3 | 0: // restarts
+			m.Restarts = number
+		case 6<<3 | 0: // restarting
+			m.Restarting = number != 0
+		case 7<<3 | 0: // oom_killed
+			m.OomKilled = number != 0
+		case 8<<3 | 2: // last_end
+			m.LastEnd = d.text(value)
+		case 9<<3 | 0: // probe_failures
+			p.ofProbeFailures = number
+			m.ProbeFailures = &p.ofProbeFailures
+		case 10<<3 | 0: // killed_by_probe
+			m.KilledByProbe = number != 0
+		case 11<<3 | 2: // message
+			m.Message = d.text(value)
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotPacket is the memory of one Packet.
+type slotPacket struct {
+	m      event.Packet
+	ofComm [shortBytes]byte
+}
+
+func (d *Decoder) decodePacket(b []byte, m *event.Packet, p *slotPacket) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 0: // direction
+			m.Direction = event.PacketDirection(number)
+		case 2<<3 | 0: // length
+			m.Length = uint32(number)
+		case 3<<3 | 2: // data
+			m.Data = append([]byte(nil), value...)
+		case 4<<3 | 0: // pid
+			m.Pid = uint32(number)
+		case 5<<3 | 2: // comm
+			m.Comm = copyShort(&p.ofComm, value)
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotServiceState is the memory of one ServiceState.
+type slotServiceState struct {
+	m event.ServiceState
+}
+
+func (d *Decoder) decodeServiceState(b []byte, m *event.ServiceState, p *slotServiceState) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 2: // name
+			m.Name = d.name(value)
+		case 2<<3 | 0: // has_endpoints
+			m.HasEndpoints = number != 0
+		case 3<<3 | 2: // not_ready_pod
+			m.NotReadyPod = d.text(value)
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -1546,7 +1891,7 @@ type slotCounters struct {
 
 func (d *Decoder) decodeCounters(b []byte, m *event.Counters, p *slotCounters) {
 	for len(b) > 0 {
-		tag, number, _, rest := next(b)
+		tag, number, value, rest := next(b)
 		switch tag {
 		case malformed:
 			d.fail(errMalformed)
@@ -1568,6 +1913,12 @@ func (d *Decoder) decodeCounters(b []byte, m *event.Counters, p *slotCounters) {
 		case 7<<3 | 0: // dropped
 			p.ofDropped = number
 			m.Dropped = &p.ofDropped
+		case 8<<3 | 2: // responses
+			q := &slotResponseTimes{}
+			if m.Responses == nil {
+				m.Responses = &q.m
+			}
+			d.decodeResponseTimes(value, m.Responses, q)
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -1610,6 +1961,7 @@ type slotResourcesCPU struct {
 	ofThrottledPeriods uint64
 	ofThrottledMicros  uint64
 	ofThrottledPercent uint64
+	ofNodePercent      uint64
 }
 
 func (d *Decoder) decodeResourcesCPU(b []byte, m *event.ResourcesCPU, p *slotResourcesCPU) {
@@ -1640,6 +1992,9 @@ func (d *Decoder) decodeResourcesCPU(b []byte, m *event.ResourcesCPU, p *slotRes
 		case 7<<3 | 0: // throttled_percent
 			p.ofThrottledPercent = number
 			m.ThrottledPercent = &p.ofThrottledPercent
+		case 8<<3 | 0: // node_percent
+			p.ofNodePercent = number
+			m.NodePercent = &p.ofNodePercent
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -1848,6 +2203,33 @@ func (d *Decoder) decodeResourcesIO(b []byte, m *event.ResourcesIO, p *slotResou
 		case 12<<3 | 0: // write_p99_nanos
 			p.ofWriteP99Nanos = number
 			m.WriteP99Nanos = &p.ofWriteP99Nanos
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotResourcesLocks is the memory of one ResourcesLocks.
+type slotResourcesLocks struct {
+	m              event.ResourcesLocks
+	ofWaitedMicros uint64
+	ofWaiters      float64
+}
+
+func (d *Decoder) decodeResourcesLocks(b []byte, m *event.ResourcesLocks, p *slotResourcesLocks) {
+	for len(b) > 0 {
+		tag, number, _, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 0: // waited_micros
+			p.ofWaitedMicros = number
+			m.WaitedMicros = &p.ofWaitedMicros
+		case 2<<3 | 1: // waiters
+			p.ofWaiters = math.Float64frombits(number)
+			m.Waiters = &p.ofWaiters
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -2428,6 +2810,208 @@ func (d *Decoder) decodeGpuEvidence(b []byte, m *event.GpuEvidence, p *slotGpuEv
 		case 38<<3 | 1: // peers_most_percent
 			p.ofPeersMostPercent = math.Float64frombits(number)
 			m.PeersMostPercent = &p.ofPeersMostPercent
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotPodEvidence is the memory of one PodEvidence.
+type slotPodEvidence struct {
+	m                       event.PodEvidence
+	ofCpuMillis             float64
+	ofCpuLimitMillis        uint64
+	ofCpuThrottledPercent   float64
+	ofCpuWaitPercent        float64
+	ofSwitchesPerSecond     float64
+	ofMemoryBytes           uint64
+	ofMemoryLimitBytes      uint64
+	ofMemoryPressurePercent float64
+	ofOomKills              uint64
+	ofIoPressurePercent     float64
+	ofIoMeanMicros          uint64
+	ofDnsQueries            uint64
+	ofDnsUnanswered         uint64
+	ofDnsFailed             uint64
+	ofDnsNotFound           uint64
+	ofDnsWasted             uint64
+	ofDnsMedianMicros       uint64
+	ofAttempts              uint64
+	ofRefused               uint64
+	ofUnanswered            uint64
+	ofNoPortLeft            uint64
+	ofResets                uint64
+	ofRetransmits           uint64
+	ofSegments              uint64
+	ofPolicyDrops           uint64
+	ofQueueDrops            uint64
+	ofCrashes               uint64
+	ofRestarts              uint64
+	ofProbeFailures         uint64
+	ofResponses             uint64
+	ofResponseP50Micros     uint64
+	ofResponseP99Micros     uint64
+	ofResponseMaxMicros     uint64
+	ofResponseWaitPercent   float64
+	ofLockWaiters           float64
+	ofNodeCpuPercent        float64
+}
+
+func (d *Decoder) decodePodEvidence(b []byte, m *event.PodEvidence, p *slotPodEvidence) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 1: // cpu_millis
+			p.ofCpuMillis = math.Float64frombits(number)
+			m.CpuMillis = &p.ofCpuMillis
+		case 2<<3 | 0: // cpu_limit_millis
+			p.ofCpuLimitMillis = number
+			m.CpuLimitMillis = &p.ofCpuLimitMillis
+		case 3<<3 | 1: // cpu_throttled_percent
+			p.ofCpuThrottledPercent = math.Float64frombits(number)
+			m.CpuThrottledPercent = &p.ofCpuThrottledPercent
+		case 4<<3 | 1: // cpu_wait_percent
+			p.ofCpuWaitPercent = math.Float64frombits(number)
+			m.CpuWaitPercent = &p.ofCpuWaitPercent
+		case 5<<3 | 1: // switches_per_second
+			p.ofSwitchesPerSecond = math.Float64frombits(number)
+			m.SwitchesPerSecond = &p.ofSwitchesPerSecond
+		case 6<<3 | 0: // memory_bytes
+			p.ofMemoryBytes = number
+			m.MemoryBytes = &p.ofMemoryBytes
+		case 7<<3 | 0: // memory_limit_bytes
+			p.ofMemoryLimitBytes = number
+			m.MemoryLimitBytes = &p.ofMemoryLimitBytes
+		case 8<<3 | 1: // memory_pressure_percent
+			p.ofMemoryPressurePercent = math.Float64frombits(number)
+			m.MemoryPressurePercent = &p.ofMemoryPressurePercent
+		case 9<<3 | 0: // oom_kills
+			p.ofOomKills = number
+			m.OomKills = &p.ofOomKills
+		case 10<<3 | 2: // oom_process
+			m.OomProcess = d.text(value)
+		case 11<<3 | 1: // io_pressure_percent
+			p.ofIoPressurePercent = math.Float64frombits(number)
+			m.IoPressurePercent = &p.ofIoPressurePercent
+		case 12<<3 | 0: // io_mean_micros
+			p.ofIoMeanMicros = number
+			m.IoMeanMicros = &p.ofIoMeanMicros
+		case 13<<3 | 0: // dns_queries
+			p.ofDnsQueries = number
+			m.DnsQueries = &p.ofDnsQueries
+		case 14<<3 | 0: // dns_unanswered
+			p.ofDnsUnanswered = number
+			m.DnsUnanswered = &p.ofDnsUnanswered
+		case 15<<3 | 0: // dns_failed
+			p.ofDnsFailed = number
+			m.DnsFailed = &p.ofDnsFailed
+		case 16<<3 | 0: // dns_not_found
+			p.ofDnsNotFound = number
+			m.DnsNotFound = &p.ofDnsNotFound
+		case 17<<3 | 0: // dns_wasted
+			p.ofDnsWasted = number
+			m.DnsWasted = &p.ofDnsWasted
+		case 18<<3 | 0: // dns_median_micros
+			p.ofDnsMedianMicros = number
+			m.DnsMedianMicros = &p.ofDnsMedianMicros
+		case 19<<3 | 2: // dns_name
+			m.DnsName = d.text(value)
+		case 20<<3 | 0: // attempts
+			p.ofAttempts = number
+			m.Attempts = &p.ofAttempts
+		case 21<<3 | 0: // refused
+			p.ofRefused = number
+			m.Refused = &p.ofRefused
+		case 22<<3 | 0: // unanswered
+			p.ofUnanswered = number
+			m.Unanswered = &p.ofUnanswered
+		case 23<<3 | 0: // no_port_left
+			p.ofNoPortLeft = number
+			m.NoPortLeft = &p.ofNoPortLeft
+		case 24<<3 | 0: // resets
+			p.ofResets = number
+			m.Resets = &p.ofResets
+		case 25<<3 | 0: // retransmits
+			p.ofRetransmits = number
+			m.Retransmits = &p.ofRetransmits
+		case 26<<3 | 0: // segments
+			p.ofSegments = number
+			m.Segments = &p.ofSegments
+		case 27<<3 | 0: // policy_drops
+			p.ofPolicyDrops = number
+			m.PolicyDrops = &p.ofPolicyDrops
+		case 28<<3 | 0: // queue_drops
+			p.ofQueueDrops = number
+			m.QueueDrops = &p.ofQueueDrops
+		case 29<<3 | 0: // crashes
+			p.ofCrashes = number
+			m.Crashes = &p.ofCrashes
+		case 30<<3 | 0: // restarts
+			p.ofRestarts = number
+			m.Restarts = &p.ofRestarts
+		case 31<<3 | 2: // last_end
+			m.LastEnd = d.text(value)
+		case 32<<3 | 2: // last_error
+			m.LastError = d.text(value)
+		case 33<<3 | 0: // probe_failures
+			p.ofProbeFailures = number
+			m.ProbeFailures = &p.ofProbeFailures
+		case 34<<3 | 2: // message
+			m.Message = d.text(value)
+		case 35<<3 | 2: // waited_for
+			m.WaitedFor = d.text(value)
+		case 36<<3 | 0: // responses
+			p.ofResponses = number
+			m.Responses = &p.ofResponses
+		case 37<<3 | 0: // response_p50_micros
+			p.ofResponseP50Micros = number
+			m.ResponseP50Micros = &p.ofResponseP50Micros
+		case 38<<3 | 0: // response_p99_micros
+			p.ofResponseP99Micros = number
+			m.ResponseP99Micros = &p.ofResponseP99Micros
+		case 39<<3 | 0: // response_max_micros
+			p.ofResponseMaxMicros = number
+			m.ResponseMaxMicros = &p.ofResponseMaxMicros
+		case 40<<3 | 1: // response_wait_percent
+			p.ofResponseWaitPercent = math.Float64frombits(number)
+			m.ResponseWaitPercent = &p.ofResponseWaitPercent
+		case 41<<3 | 1: // lock_waiters
+			p.ofLockWaiters = math.Float64frombits(number)
+			m.LockWaiters = &p.ofLockWaiters
+		case 42<<3 | 1: // node_cpu_percent
+			p.ofNodeCpuPercent = math.Float64frombits(number)
+			m.NodeCpuPercent = &p.ofNodeCpuPercent
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotResponseTimes is the memory of one ResponseTimes.
+type slotResponseTimes struct {
+	m event.ResponseTimes
+}
+
+func (d *Decoder) decodeResponseTimes(b []byte, m *event.ResponseTimes, p *slotResponseTimes) {
+	for len(b) > 0 {
+		tag, number, value, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 0: // histogram
+			m.Histogram = append(m.Histogram, number)
+		case 1<<3 | 2:
+			m.Histogram = d.appendPacked(m.Histogram, value)
+		case 2<<3 | 0: // max_micros
+			m.MaxMicros = number
+		case 3<<3 | 0: // total_micros
+			m.TotalMicros = number
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}

@@ -31,7 +31,7 @@ func TestDecoder_EventsShareNames(t *testing.T) {
 
 func TestDecoder_Allocations(t *testing.T) {
 	for _, k := range benchmarked() {
-		limit := map[string]float64{"flow": 2, "dns": 4, "exec": 5, "resources": 3}[k.name]
+		limit := map[string]float64{"flow": 2, "dns": 4, "exec": 5, "resources": 4}[k.name]
 		var d Decoder
 		encoded := encode(t, k.ev)
 		for range 2000 { // until the table of names is large enough
@@ -122,6 +122,7 @@ func benchmarked() []struct {
 				ThrottledPercent: number(3)},
 			RunQueue: &event.ResourcesRunQueue{Runs: number(1 << 20), DelayMicros: number(1 << 30),
 				P50Nanos: number(2000), P95Nanos: number(90_000), P99Nanos: number(1 << 20)},
+			Locks: &event.ResourcesLocks{WaitedMicros: number(1 << 20), Waiters: proto.Float64(0.25)},
 			Memory: &event.ResourcesMemory{Bytes: number(1 << 30), WorkingSetBytes: number(1 << 29),
 				LimitBytes: number(1 << 31), Percent: number(25), PeakBytes: number(1 << 30), OomKills: number(0)},
 			Pressure: &event.ResourcesPressure{CpuSomeMicros: number(1 << 20), CpuSomePercent: number(1),

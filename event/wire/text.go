@@ -64,6 +64,16 @@ func isTextEvent(m *event.Event) bool {
 		return k == nil || k.Signal == nil || isTextSignal(k.Signal)
 	case *event.Event_FlowSum:
 		return k == nil || k.FlowSum == nil || isTextFlowSum(k.FlowSum)
+	case *event.Event_PodVerdict:
+		return k == nil || k.PodVerdict == nil || isTextPodVerdict(k.PodVerdict)
+	case *event.Event_Difference:
+		return k == nil || k.Difference == nil || isTextDifference(k.Difference)
+	case *event.Event_PodState:
+		return k == nil || k.PodState == nil || isTextPodState(k.PodState)
+	case *event.Event_Packet:
+		return k == nil || k.Packet == nil || isTextPacket(k.Packet)
+	case *event.Event_ServiceState:
+		return k == nil || k.ServiceState == nil || isTextServiceState(k.ServiceState)
 	}
 	return true
 }
@@ -214,6 +224,9 @@ func isTextResources(m *event.Resources) bool {
 		return false
 	}
 	if m.Io != nil && !isTextResourcesIO(m.Io) {
+		return false
+	}
+	if m.Locks != nil && !isTextResourcesLocks(m.Locks) {
 		return false
 	}
 	return true
@@ -392,6 +405,74 @@ func isTextFlowSum(m *event.FlowSum) bool {
 	return true
 }
 
+func isTextPodVerdict(m *event.PodVerdict) bool {
+	if !utf8.ValidString(m.Words) {
+		return false
+	}
+	if !utf8.ValidString(m.Apart) {
+		return false
+	}
+	if !utf8.ValidString(m.Missing) {
+		return false
+	}
+	if m.Evidence != nil && !isTextPodEvidence(m.Evidence) {
+		return false
+	}
+	if !utf8.ValidString(m.Workload) {
+		return false
+	}
+	if !utf8.ValidString(m.Peer) {
+		return false
+	}
+	if !utf8.ValidString(m.Next) {
+		return false
+	}
+	if !utf8.ValidString(m.Chain) {
+		return false
+	}
+	if !utf8.ValidString(m.RootPod) {
+		return false
+	}
+	return true
+}
+
+func isTextDifference(m *event.Difference) bool {
+	if !utf8.ValidString(m.Workload) {
+		return false
+	}
+	if !utf8.ValidString(m.Name) {
+		return false
+	}
+	return true
+}
+
+func isTextPodState(m *event.PodState) bool {
+	if !utf8.ValidString(m.NotStarted) {
+		return false
+	}
+	if !utf8.ValidString(m.LastEnd) {
+		return false
+	}
+	if !utf8.ValidString(m.Message) {
+		return false
+	}
+	return true
+}
+
+func isTextPacket(m *event.Packet) bool {
+	return true
+}
+
+func isTextServiceState(m *event.ServiceState) bool {
+	if !utf8.ValidString(m.Name) {
+		return false
+	}
+	if !utf8.ValidString(m.NotReadyPod) {
+		return false
+	}
+	return true
+}
+
 func isTextEndpoint(m *event.Endpoint) bool {
 	if !utf8.ValidString(m.Comm) {
 		return false
@@ -427,6 +508,9 @@ func isTextEndpoint(m *event.Endpoint) bool {
 }
 
 func isTextCounters(m *event.Counters) bool {
+	if m.Responses != nil && !isTextResponseTimes(m.Responses) {
+		return false
+	}
 	return true
 }
 
@@ -460,6 +544,10 @@ func isTextResourcesPressure(m *event.ResourcesPressure) bool {
 }
 
 func isTextResourcesIO(m *event.ResourcesIO) bool {
+	return true
+}
+
+func isTextResourcesLocks(m *event.ResourcesLocks) bool {
 	return true
 }
 
@@ -526,5 +614,31 @@ func isTextGpuEvidence(m *event.GpuEvidence) bool {
 	if !utf8.ValidString(m.Xids) {
 		return false
 	}
+	return true
+}
+
+func isTextPodEvidence(m *event.PodEvidence) bool {
+	if !utf8.ValidString(m.OomProcess) {
+		return false
+	}
+	if !utf8.ValidString(m.DnsName) {
+		return false
+	}
+	if !utf8.ValidString(m.LastEnd) {
+		return false
+	}
+	if !utf8.ValidString(m.LastError) {
+		return false
+	}
+	if !utf8.ValidString(m.Message) {
+		return false
+	}
+	if !utf8.ValidString(m.WaitedFor) {
+		return false
+	}
+	return true
+}
+
+func isTextResponseTimes(m *event.ResponseTimes) bool {
 	return true
 }

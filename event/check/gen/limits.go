@@ -1,6 +1,10 @@
 package main
 
-import "google.golang.org/protobuf/reflect/protoreflect"
+import (
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
 
 const (
 	// maxText bounds text and bytes, in bytes: names of Kubernetes, DNS names with escapes and paths are shorter.
@@ -18,6 +22,11 @@ const (
 	maxList = 64
 )
 
+// longLists are lists with another bound than maxList.
+var longLists = map[protoreflect.FullName]int{
+	"orb8.event.v1.ResponseTimes.histogram": event.ResponseBuckets,
+}
+
 // longText are the fields that maxLong bounds.
 var longText = map[protoreflect.FullName]bool{
 	"orb8.event.v1.Dns.answers":      true,
@@ -25,6 +34,11 @@ var longText = map[protoreflect.FullName]bool{
 	"orb8.event.v1.Syscall.args":     true,
 	"orb8.event.v1.Gpu.used_by":      true,
 	"orb8.event.v1.Gpu.allocated_to": true,
+}
+
+// otherText are the fields with a bound of their own, bytes.
+var otherText = map[protoreflect.FullName]int{
+	"orb8.event.v1.Packet.data": event.MaxPacketBytes,
 }
 
 // anyNumber are the numbers that are identities or wrap around by themselves: each value is one.
@@ -41,6 +55,7 @@ var cpuTime = map[protoreflect.FullName]bool{
 	"orb8.event.v1.ResourcesCPU.micros":            true,
 	"orb8.event.v1.ResourcesCPU.throttled_micros":  true,
 	"orb8.event.v1.ResourcesRunQueue.delay_micros": true,
+	"orb8.event.v1.ResourcesLocks.waited_micros":   true,
 	"orb8.event.v1.ResourcesIO.read_micros":        true,
 	"orb8.event.v1.ResourcesIO.write_micros":       true,
 	"orb8.event.v1.GpuCalls.copy_micros":           true,

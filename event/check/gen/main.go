@@ -65,7 +65,7 @@ func (g *generator) kinds(oneof protoreflect.OneofDescriptor) {
 			g.err = fmt.Errorf("event.Kinds lacks %s: add it to event/kind.go", f.JSONName())
 			return
 		}
-		if kind.Row {
+		if kind.Row && !kind.Recorded {
 			g.Printf("case *event.Event_%s:\nreturn rowKind(%q)\n", messages.GoName(f.Name()), f.JSONName())
 			continue
 		}
@@ -76,10 +76,16 @@ func (g *generator) kinds(oneof protoreflect.OneofDescriptor) {
 		g.Later(f.Message())
 	}
 	g.Printf("}\nreturn noKind\n}\n")
-	g.Printf("\n// kindNumbers are the field numbers of the kinds that tracers send.\n")
-	g.Printf("var kindNumbers = map[string]uint{\n")
+	g.numbers(oneof, "kindNumbers", "that tracers send", func(k *event.Kind) bool { return !k.Row })
+	g.numbers(oneof, "recordedNumbers", "that only recordings hold", func(k *event.Kind) bool { return k.Recorded })
+}
+
+// numbers writes the field numbers of some kinds.
+func (g *generator) numbers(oneof protoreflect.OneofDescriptor, name, which string, of func(*event.Kind) bool) {
+	g.Printf("\n// %s are the field numbers of the kinds %s.\n", name, which)
+	g.Printf("var %s = map[string]uint{\n", name)
 	for i := range oneof.Fields().Len() {
-		if f := oneof.Fields().Get(i); !event.KindByName(f.JSONName()).Row {
+		if f := oneof.Fields().Get(i); of(event.KindByName(f.JSONName())) {
 			g.Printf("%q: %d,\n", f.JSONName(), f.Number())
 		}
 	}
@@ -126,7 +132,8 @@ func (g *generator) field(f protoreflect.FieldDescriptor, x, path string) {
 
 // list writes the check of a repeated field.
 func (g *generator) list(f protoreflect.FieldDescriptor, x, path string) {
-	g.Printf("if len(%[1]s) > %[2]d { return tooMany(%[3]q, len(%[1]s), %[2]d) }\n", x, maxList, path)
+	limit := cmp.Or(longLists[f.FullName()], maxList)
+	g.Printf("if len(%[1]s) > %[2]d { return tooMany(%[3]q, len(%[1]s), %[2]d) }\n", x, limit, path)
 	if f.Kind() == protoreflect.MessageKind {
 		g.Printf("for _, v := range %s { if err := check%s(v, latest); err != nil { return err } }\n", x,
 			f.Message().Name())
@@ -150,6 +157,7 @@ func bound(f protoreflect.FieldDescriptor, v, path string) (cond, call string) {
 		if longText[f.FullName()] {
 			limit = maxLong
 		}
+		limit = cmp.Or(otherText[f.FullName()], limit)
 		return fmt.Sprintf("len(%s) > %d", v, limit), fmt.Sprintf("tooLong(%q, len(%s), %d)", path, v, limit)
 	case protoreflect.EnumKind:
 		values := f.Enum().Values()
