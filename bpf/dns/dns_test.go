@@ -21,7 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const waitTimeout = 20 * time.Second
+const waitTimeout = 90 * time.Second
 
 func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
 

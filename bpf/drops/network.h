@@ -51,11 +51,6 @@ struct task_struct___network {
 	struct task_struct___network *real_parent;
 };
 
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-};
-
 #pragma clang attribute pop
 
 struct network {

@@ -17,7 +17,7 @@ type scans struct {
 func (p *Probe) attach(variant bpf.Variant, dropHasSkb bool) error {
 	o := &p.objects
 	// TcpGone first: nothing is kept for a socket whose end is missed.
-	if err := p.Attach(o.TcpGone, o.TcpState, o.TcpReader, o.PacketDrop, o.PacketFull); err != nil {
+	if err := p.Attach(o.TcpGone, o.TcpState, o.TcpReader, o.TcpResent, o.PacketDrop, o.PacketFull); err != nil {
 		return err
 	}
 	if !dropHasSkb { // the dropped packet is the one that kfree_skb reported just before

@@ -33,8 +33,9 @@ const (
 // decoder turns the kernel's struct flow_event into an event.Event. It is the only code that knows the struct's
 // layout, and it fills one and the same event each time, so that decoding allocates nothing.
 type decoder struct {
-	clock *bpf.Clock
-	comms bpf.Names
+	clock     *bpf.Clock
+	comms     bpf.Names
+	responses histograms
 
 	ev                 event.Event
 	flow               event.Flow
@@ -44,10 +45,11 @@ type decoder struct {
 	retransmits        uint64
 	dropped            uint64
 	srtt, itype, icode uint32
+	times              event.ResponseTimes
 }
 
-func newDecoder(clock *bpf.Clock) *decoder {
-	d := &decoder{clock: clock}
+func newDecoder(clock *bpf.Clock, responses histograms) *decoder {
+	d := &decoder{clock: clock, responses: responses}
 	d.ev.Kind = &event.Event_Flow{Flow: &d.flow}
 	return d
 }
@@ -166,6 +168,7 @@ func (d *decoder) fillCounters(e *objectFlowEvent) {
 		d.srtt = e.SrttUs
 		c.SrttMicros = &d.srtt
 	}
+	d.fillResponses(e)
 	d.flow.SrcCounters, d.flow.DstCounters = c, nil
 	if d.flow.Observed == event.Side_SIDE_DST {
 		d.flow.SrcCounters, d.flow.DstCounters = nil, c

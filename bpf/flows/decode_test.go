@@ -1,14 +1,22 @@
 package flows
 
 import (
+	"math"
 	"testing"
+	"time"
 	"unsafe"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	eventcheck "github.com/orb8-dev/kubectl-orb8/event/check"
 )
+
+// noHistograms knows of no response times.
+type noHistograms struct{}
+
+func (noHistograms) read(uint32, uint32) *objectResponses { return nil }
 
 func raw(e *objectFlowEvent) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(e)), unsafe.Sizeof(*e))
@@ -34,7 +42,7 @@ func sample() *objectFlowEvent {
 
 func decodeOne(t *testing.T, e *objectFlowEvent) *event.Flow {
 	t.Helper()
-	cgroup, ev, err := newDecoder(new(bpf.Clock)).decode(raw(e))
+	cgroup, ev, err := newDecoder(new(bpf.Clock), noHistograms{}).decode(raw(e))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +98,7 @@ func TestDecode_ObservedEndFollowsRole(t *testing.T) {
 }
 
 func TestDecodeLeavesOutWhatIsNotKnown(t *testing.T) {
-	d := newDecoder(new(bpf.Clock))
+	d := newDecoder(new(bpf.Clock), noHistograms{})
 	if _, _, err := d.decode(raw(sample())); err != nil {
 		t.Fatal(err)
 	}
@@ -108,14 +116,23 @@ func TestDecodeLeavesOutWhatIsNotKnown(t *testing.T) {
 	}
 }
 
+// fuzzHistograms are histograms with any content.
+type fuzzHistograms struct{ content objectResponses }
+
+func (h *fuzzHistograms) read(uint32, uint32) *objectResponses { return &h.content }
+
 func FuzzDecode(f *testing.F) {
-	f.Add(raw(sample()))
-	f.Add([]byte{})
+	f.Add(raw(sample()), []byte{})
+	f.Add([]byte{}, []byte{1})
 	udp := sample()
 	udp.Protocol, udp.Role, udp.Phase = protoICMPv6, rolePassive, 3
-	f.Add(raw(udp))
-	d := newDecoder(new(bpf.Clock))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Add(raw(udp), []byte{})
+	h := &fuzzHistograms{}
+	d := newDecoder(new(bpf.Clock), h)
+	checker := eventcheck.Stream(nil, time.Time{})
+	f.Fuzz(func(t *testing.T, b, histogram []byte) {
+		h.content = objectResponses{}
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&h.content)), unsafe.Sizeof(h.content)), histogram)
 		_, ev, err := d.decode(b)
 		if err != nil {
 			return
@@ -124,6 +141,13 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("cannot be sent: %v", err)
 		}
 		flow := ev.GetFlow()
+		for _, c := range []*event.Counters{flow.SrcCounters, flow.DstCounters} {
+			// The kernel's other counters are what they are.
+			if err := checker.Check(&event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{SrcCounters: &event.Counters{
+				Responses: c.GetResponses()}}}}); err != nil && h.content.SumUs < math.MaxInt64/1000 {
+				t.Errorf("is refused: %v", err)
+			}
+		}
 		if (flow.SrcCounters == nil) == (flow.DstCounters == nil) {
 			t.Errorf("a half has the counters of one end: %v", flow)
 		}
@@ -135,8 +159,30 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+func TestDecode_ResponseTimes(t *testing.T) {
+	h := &fuzzHistograms{objectResponses{Count: 7, MaxUs: 90, SumUs: 300}}
+	h.content.Buckets[0], h.content.Buckets[12], h.content.Buckets[169] = 1, 4, 2
+	_, ev, err := newDecoder(new(bpf.Clock), h).decode(raw(sample()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ev.GetFlow().GetSrcCounters().GetResponses()
+	want := &event.ResponseTimes{Histogram: []uint64{1 << 8, 4<<8 | 12, 2<<8 | 169}, MaxMicros: 90, TotalMicros: 300}
+	if !proto.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	// The bucket stopped at its maximum; the count goes on.
+	h.content.Buckets[12], h.content.Count = math.MaxUint32, math.MaxUint32+13
+	if _, ev, err = newDecoder(new(bpf.Clock), h).decode(raw(sample())); err != nil {
+		t.Fatal(err)
+	}
+	if n := event.ResponseCount(ev.GetFlow().GetSrcCounters().GetResponses()); n != math.MaxUint32+13 {
+		t.Errorf("%d responses", n)
+	}
+}
+
 func BenchmarkDecode(b *testing.B) {
-	d, r := newDecoder(new(bpf.Clock)), raw(sample())
+	d, r := newDecoder(new(bpf.Clock), noHistograms{}), raw(sample())
 	b.ReportAllocs()
 	b.SetBytes(int64(len(r)))
 	for b.Loop() {
@@ -147,7 +193,9 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func TestDecodeAllocatesNothing(t *testing.T) {
-	d, r := newDecoder(new(bpf.Clock)), raw(sample())
+	h := &fuzzHistograms{objectResponses{Count: 2}}
+	h.content.Buckets[3], h.content.Buckets[5] = 1, 1
+	d, r := newDecoder(new(bpf.Clock), h), raw(sample())
 	if n := testing.AllocsPerRun(100, func() {
 		if _, _, err := d.decode(r); err != nil {
 			t.Fatal(err)

@@ -43,6 +43,9 @@ struct flow_event {
 	__u32 isn_remote;
 	__u32 retransmits;
 	__u32 srtt_us;
+	/* Of TCP's histogram of response times, from 1 on (responses.h); 0: there is none. */
+	__u32 response_place;
+	__u32 response_generation;
 	struct ends ends;
 	struct owner owner;
 	__u8 protocol; /* IPPROTO_* */
@@ -55,9 +58,9 @@ struct flow_event {
 	__u8 raw; /* seen on a raw socket */
 };
 
-/* Tables of share.h: flows of IPv4 and of IPv6, sockets, and kernel sockets. */
-enum { FLOWS4, FLOWS6, SOCKETS, KERNEL_SOCKETS };
-#define SHARE_TABLES 4
+/* Tables of share.h: flows of IPv4 and of IPv6, sockets, kernel sockets, and histograms of response times. */
+enum { FLOWS4, FLOWS6, SOCKETS, KERNEL_SOCKETS, RESPONSES };
+#define SHARE_TABLES 5
 
 struct flow_key {
 	struct ends ends;

@@ -4,7 +4,9 @@
 /*
  * Hooks:
  * - tp_btf/inet_sock_set_state: a TCP connection opens, closes (tcp.h);
- * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect (tcp.h);
+ * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection: whose it is, and how long the
+ *   response has taken (tcp.h, responses.h);
+ * - tp_btf/tcp_retransmit_skb: when a request that is lost was first sent (responses.h);
  * - tp_btf/udp_fail_queue_rcv_skb, tp_btf/sock_rcvqueue_full, and before Linux 6.10 tp_btf/kfree_skb: a packet found
  *   its socket's receive buffer full (dropped.h);
  * - tp_btf/tcp_destroy_sock: a socket's place among those that are followed is free (charge.h);

@@ -22,6 +22,9 @@ const kernelSockets = 1024
 // and 256.
 const SocketBytes = 192 + 256
 
+// socketsPerHistogram is the number of followed sockets for each histogram of response times, of 704 bytes.
+const socketsPerHistogram = 8
+
 // Options of a Probe. The zero value of each but Scope and CgroupRoot means its default.
 type Options struct {
 	// Scope holds the observed cgroups. It must outlive the probe.
@@ -76,6 +79,8 @@ type Probe struct {
 	scans    scans
 	interval atomic.Int64 // ns
 	requests bpf.Requests
+	// responses are the histograms of response times.
+	responses *responseMemory
 }
 
 // Open loads the probe and attaches it. It returns a *bpf.NotSupportedError where the kernel is too old.
@@ -108,9 +113,12 @@ func (p *Probe) load(ctx context.Context) error {
 	}
 	spec.SetRing(p.options.RingBytes)
 	flows, sockets := bpf.ShareOf(p.options.MaxFlows), bpf.ShareOf(p.options.MaxSockets)
+	responses := bpf.ShareWithin(max(p.options.MaxSockets/socketsPerHistogram, 1))
+	spec.Maps[objectMapResponseHists].MaxEntries = responses.Size
+	spec.Maps[objectMapResponseFree].MaxEntries = responses.Size
 	spec.Maps[objectMapPacketFlows4].MaxEntries = flows.Size
 	spec.Maps[objectMapPacketFlows6].MaxEntries = flows.Size
-	if err := spec.SetShares(flows, flows, sockets, bpf.ShareWithin(kernelSockets)); err != nil {
+	if err := spec.SetShares(flows, flows, sockets, bpf.ShareWithin(kernelSockets), responses); err != nil {
 		return err
 	}
 	var objects any = &p.objects.objectObjects
@@ -121,6 +129,10 @@ func (p *Probe) load(ctx context.Context) error {
 	if err := p.Load(spec, objects, p.options.Scope.Maps()); err != nil {
 		return err
 	}
+	if p.responses, err = newResponseMemory(p.objects.ResponseHists, p.objects.ResponseFree); err != nil {
+		return err
+	}
+	p.OnClose(p.responses.close)
 	return p.attach(spec.Variant, dropHasSkb)
 }
 

@@ -14,22 +14,24 @@ import (
 )
 
 type objectFlowEvent struct {
-	_               structs.HostLayout
-	Cgroup          uint64
-	Cookie          uint64
-	TimeNs          uint64
-	StartNs         uint64
-	LastNs          uint64
-	BytesSent       uint64
-	BytesReceived   uint64
-	PacketsSent     uint64
-	PacketsReceived uint64
-	PacketsDropped  uint64
-	IsnLocal        uint32
-	IsnRemote       uint32
-	Retransmits     uint32
-	SrttUs          uint32
-	Ends            struct {
+	_                  structs.HostLayout
+	Cgroup             uint64
+	Cookie             uint64
+	TimeNs             uint64
+	StartNs            uint64
+	LastNs             uint64
+	BytesSent          uint64
+	BytesReceived      uint64
+	PacketsSent        uint64
+	PacketsReceived    uint64
+	PacketsDropped     uint64
+	IsnLocal           uint32
+	IsnRemote          uint32
+	Retransmits        uint32
+	SrttUs             uint32
+	ResponsePlace      uint32
+	ResponseGeneration uint32
+	Ends               struct {
 		_      structs.HostLayout
 		Local  [4]uint32
 		Remote [4]uint32
@@ -49,6 +51,15 @@ type objectFlowEvent struct {
 	IcmpType uint8
 	IcmpCode uint8
 	Raw      uint8
+}
+
+type objectResponses struct {
+	_          structs.HostLayout
+	Generation uint32
+	MaxUs      uint32
+	Count      uint64
+	SumUs      uint64
+	Buckets    [170]uint32
 }
 
 type objectTcpRec struct {
@@ -81,6 +92,15 @@ type objectTcpRec struct {
 	OwnerFinal uint8
 	Closed     uint32
 	Charged    uint64
+	Turn       struct {
+		_          structs.HostLayout
+		ReadUs     uint64
+		ResentUs   uint64
+		Sent       uint32
+		Place      uint32
+		Generation uint32
+		Unreported uint32
+	}
 }
 
 // Names of all BPF objects in the ELF.
@@ -96,6 +116,8 @@ const (
 	objectMapPacketFreed    = "packet_freed"
 	objectMapPacketGone     = "packet_gone"
 	objectMapPacketSocks    = "packet_socks"
+	objectMapResponseFree   = "response_free"
+	objectMapResponseHists  = "response_hists"
 	objectMapScopeCgroups   = "scope_cgroups"
 	objectMapShares         = "shares"
 	objectMapTcpSocks       = "tcp_socks"
@@ -114,6 +136,7 @@ const (
 	objectProgPreexisting   = "preexisting"
 	objectProgTcpGone       = "tcp_gone"
 	objectProgTcpReader     = "tcp_reader"
+	objectProgTcpResent     = "tcp_resent"
 	objectProgTcpScan       = "tcp_scan"
 	objectProgTcpState      = "tcp_state"
 	objectVarCheckGone      = "check_gone"
@@ -187,6 +210,7 @@ type objectProgramSpecs struct {
 	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpResent     *ebpf.ProgramSpec `ebpf:"tcp_resent"`
 	TcpScan       *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
 }
@@ -195,18 +219,20 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
-	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	Listeners    *ebpf.MapSpec `ebpf:"listeners"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	PacketFlows4 *ebpf.MapSpec `ebpf:"packet_flows4"`
-	PacketFlows6 *ebpf.MapSpec `ebpf:"packet_flows6"`
-	PacketFreed  *ebpf.MapSpec `ebpf:"packet_freed"`
-	PacketGone   *ebpf.MapSpec `ebpf:"packet_gone"`
-	PacketSocks  *ebpf.MapSpec `ebpf:"packet_socks"`
-	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	Shares       *ebpf.MapSpec `ebpf:"shares"`
-	TcpSocks     *ebpf.MapSpec `ebpf:"tcp_socks"`
+	CgroupLosses  *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	PacketFlows4  *ebpf.MapSpec `ebpf:"packet_flows4"`
+	PacketFlows6  *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed   *ebpf.MapSpec `ebpf:"packet_freed"`
+	PacketGone    *ebpf.MapSpec `ebpf:"packet_gone"`
+	PacketSocks   *ebpf.MapSpec `ebpf:"packet_socks"`
+	ResponseFree  *ebpf.MapSpec `ebpf:"response_free"`
+	ResponseHists *ebpf.MapSpec `ebpf:"response_hists"`
+	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares        *ebpf.MapSpec `ebpf:"shares"`
+	TcpSocks      *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -247,18 +273,20 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
-	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
-	Events       *ebpf.Map `ebpf:"events"`
-	Listeners    *ebpf.Map `ebpf:"listeners"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	PacketFlows4 *ebpf.Map `ebpf:"packet_flows4"`
-	PacketFlows6 *ebpf.Map `ebpf:"packet_flows6"`
-	PacketFreed  *ebpf.Map `ebpf:"packet_freed"`
-	PacketGone   *ebpf.Map `ebpf:"packet_gone"`
-	PacketSocks  *ebpf.Map `ebpf:"packet_socks"`
-	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
-	Shares       *ebpf.Map `ebpf:"shares"`
-	TcpSocks     *ebpf.Map `ebpf:"tcp_socks"`
+	CgroupLosses  *ebpf.Map `ebpf:"cgroup_losses"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Listeners     *ebpf.Map `ebpf:"listeners"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	PacketFlows4  *ebpf.Map `ebpf:"packet_flows4"`
+	PacketFlows6  *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed   *ebpf.Map `ebpf:"packet_freed"`
+	PacketGone    *ebpf.Map `ebpf:"packet_gone"`
+	PacketSocks   *ebpf.Map `ebpf:"packet_socks"`
+	ResponseFree  *ebpf.Map `ebpf:"response_free"`
+	ResponseHists *ebpf.Map `ebpf:"response_hists"`
+	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares        *ebpf.Map `ebpf:"shares"`
+	TcpSocks      *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *objectMaps) Close() error {
@@ -272,6 +300,8 @@ func (m *objectMaps) Close() error {
 		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
+		m.ResponseFree,
+		m.ResponseHists,
 		m.ScopeCgroups,
 		m.Shares,
 		m.TcpSocks,
@@ -315,6 +345,7 @@ type objectPrograms struct {
 	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpResent     *ebpf.Program `ebpf:"tcp_resent"`
 	TcpScan       *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
 }
@@ -336,6 +367,7 @@ func (p *objectPrograms) Close() error {
 		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
+		p.TcpResent,
 		p.TcpScan,
 		p.TcpState,
 	)

@@ -25,6 +25,8 @@ const (
 	nomapiterMapPacketFreed    = "packet_freed"
 	nomapiterMapPacketGone     = "packet_gone"
 	nomapiterMapPacketSocks    = "packet_socks"
+	nomapiterMapResponseFree   = "response_free"
+	nomapiterMapResponseHists  = "response_hists"
 	nomapiterMapScopeCgroups   = "scope_cgroups"
 	nomapiterMapShares         = "shares"
 	nomapiterMapTcpSocks       = "tcp_socks"
@@ -43,6 +45,7 @@ const (
 	nomapiterProgPreexisting   = "preexisting"
 	nomapiterProgTcpGone       = "tcp_gone"
 	nomapiterProgTcpReader     = "tcp_reader"
+	nomapiterProgTcpResent     = "tcp_resent"
 	nomapiterProgTcpScan       = "tcp_scan"
 	nomapiterProgTcpState      = "tcp_state"
 	nomapiterVarCheckGone      = "check_gone"
@@ -116,6 +119,7 @@ type nomapiterProgramSpecs struct {
 	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpResent     *ebpf.ProgramSpec `ebpf:"tcp_resent"`
 	TcpScan       *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
 }
@@ -124,18 +128,20 @@ type nomapiterProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nomapiterMapSpecs struct {
-	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	Listeners    *ebpf.MapSpec `ebpf:"listeners"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	PacketFlows4 *ebpf.MapSpec `ebpf:"packet_flows4"`
-	PacketFlows6 *ebpf.MapSpec `ebpf:"packet_flows6"`
-	PacketFreed  *ebpf.MapSpec `ebpf:"packet_freed"`
-	PacketGone   *ebpf.MapSpec `ebpf:"packet_gone"`
-	PacketSocks  *ebpf.MapSpec `ebpf:"packet_socks"`
-	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	Shares       *ebpf.MapSpec `ebpf:"shares"`
-	TcpSocks     *ebpf.MapSpec `ebpf:"tcp_socks"`
+	CgroupLosses  *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	PacketFlows4  *ebpf.MapSpec `ebpf:"packet_flows4"`
+	PacketFlows6  *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed   *ebpf.MapSpec `ebpf:"packet_freed"`
+	PacketGone    *ebpf.MapSpec `ebpf:"packet_gone"`
+	PacketSocks   *ebpf.MapSpec `ebpf:"packet_socks"`
+	ResponseFree  *ebpf.MapSpec `ebpf:"response_free"`
+	ResponseHists *ebpf.MapSpec `ebpf:"response_hists"`
+	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares        *ebpf.MapSpec `ebpf:"shares"`
+	TcpSocks      *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // nomapiterVariableSpecs contains global variables before they are loaded into the kernel.
@@ -176,18 +182,20 @@ func (o *nomapiterObjects) Close() error {
 //
 // It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nomapiterMaps struct {
-	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
-	Events       *ebpf.Map `ebpf:"events"`
-	Listeners    *ebpf.Map `ebpf:"listeners"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	PacketFlows4 *ebpf.Map `ebpf:"packet_flows4"`
-	PacketFlows6 *ebpf.Map `ebpf:"packet_flows6"`
-	PacketFreed  *ebpf.Map `ebpf:"packet_freed"`
-	PacketGone   *ebpf.Map `ebpf:"packet_gone"`
-	PacketSocks  *ebpf.Map `ebpf:"packet_socks"`
-	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
-	Shares       *ebpf.Map `ebpf:"shares"`
-	TcpSocks     *ebpf.Map `ebpf:"tcp_socks"`
+	CgroupLosses  *ebpf.Map `ebpf:"cgroup_losses"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Listeners     *ebpf.Map `ebpf:"listeners"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	PacketFlows4  *ebpf.Map `ebpf:"packet_flows4"`
+	PacketFlows6  *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed   *ebpf.Map `ebpf:"packet_freed"`
+	PacketGone    *ebpf.Map `ebpf:"packet_gone"`
+	PacketSocks   *ebpf.Map `ebpf:"packet_socks"`
+	ResponseFree  *ebpf.Map `ebpf:"response_free"`
+	ResponseHists *ebpf.Map `ebpf:"response_hists"`
+	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares        *ebpf.Map `ebpf:"shares"`
+	TcpSocks      *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *nomapiterMaps) Close() error {
@@ -201,6 +209,8 @@ func (m *nomapiterMaps) Close() error {
 		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
+		m.ResponseFree,
+		m.ResponseHists,
 		m.ScopeCgroups,
 		m.Shares,
 		m.TcpSocks,
@@ -244,6 +254,7 @@ type nomapiterPrograms struct {
 	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpResent     *ebpf.Program `ebpf:"tcp_resent"`
 	TcpScan       *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
 }
@@ -265,6 +276,7 @@ func (p *nomapiterPrograms) Close() error {
 		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
+		p.TcpResent,
 		p.TcpScan,
 		p.TcpState,
 	)

@@ -28,6 +28,8 @@ const (
 	pre515MapPacketFreed    = "packet_freed"
 	pre515MapPacketGone     = "packet_gone"
 	pre515MapPacketSocks    = "packet_socks"
+	pre515MapResponseFree   = "response_free"
+	pre515MapResponseHists  = "response_hists"
 	pre515MapScopeCgroups   = "scope_cgroups"
 	pre515MapShares         = "shares"
 	pre515MapTcpSocks       = "tcp_socks"
@@ -47,6 +49,7 @@ const (
 	pre515ProgPreexisting   = "preexisting"
 	pre515ProgTcpGone       = "tcp_gone"
 	pre515ProgTcpReader     = "tcp_reader"
+	pre515ProgTcpResent     = "tcp_resent"
 	pre515ProgTcpScan       = "tcp_scan"
 	pre515ProgTcpState      = "tcp_state"
 	pre515VarCheckGone      = "check_gone"
@@ -120,6 +123,7 @@ type pre515ProgramSpecs struct {
 	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpResent     *ebpf.ProgramSpec `ebpf:"tcp_resent"`
 	TcpScan       *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
 }
@@ -140,6 +144,8 @@ type pre515MapSpecs struct {
 	PacketFreed   *ebpf.MapSpec `ebpf:"packet_freed"`
 	PacketGone    *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks   *ebpf.MapSpec `ebpf:"packet_socks"`
+	ResponseFree  *ebpf.MapSpec `ebpf:"response_free"`
+	ResponseHists *ebpf.MapSpec `ebpf:"response_hists"`
 	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	Shares        *ebpf.MapSpec `ebpf:"shares"`
 	TcpSocks      *ebpf.MapSpec `ebpf:"tcp_socks"`
@@ -196,6 +202,8 @@ type pre515Maps struct {
 	PacketFreed   *ebpf.Map `ebpf:"packet_freed"`
 	PacketGone    *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks   *ebpf.Map `ebpf:"packet_socks"`
+	ResponseFree  *ebpf.Map `ebpf:"response_free"`
+	ResponseHists *ebpf.Map `ebpf:"response_hists"`
 	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
 	Shares        *ebpf.Map `ebpf:"shares"`
 	TcpSocks      *ebpf.Map `ebpf:"tcp_socks"`
@@ -216,6 +224,8 @@ func (m *pre515Maps) Close() error {
 		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
+		m.ResponseFree,
+		m.ResponseHists,
 		m.ScopeCgroups,
 		m.Shares,
 		m.TcpSocks,
@@ -260,6 +270,7 @@ type pre515Programs struct {
 	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpResent     *ebpf.Program `ebpf:"tcp_resent"`
 	TcpScan       *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
 }
@@ -281,6 +292,7 @@ func (p *pre515Programs) Close() error {
 		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
+		p.TcpResent,
 		p.TcpScan,
 		p.TcpState,
 	)

@@ -20,7 +20,7 @@ import (
 )
 
 // waitTimeout is how long a test waits for what must come; it is no measure of speed.
-const waitTimeout = 20 * time.Second
+const waitTimeout = 90 * time.Second
 
 // trace is a running probe and what it has reported.
 type trace struct {

@@ -325,6 +325,8 @@ static __always_inline bool report_packets(struct packet_flow *f, struct packet_
 	e->role = f->role;
 	e->flags = drops_known(k, f->raw) ? FLOW_DROPPED_VALID : 0;
 	e->icmp_type = f->icmp_type;
+	e->response_place = 0;
+	e->response_generation = 0;
 	e->icmp_code = f->icmp_code;
 	e->raw = f->raw;
 	bpf_ringbuf_submit(e, wake);

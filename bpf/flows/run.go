@@ -24,7 +24,7 @@ func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 
 // read passes the events in the ring buffer to sink until ctx ends.
 func (p *Probe) read(ctx context.Context, sink bpf.Sink) error {
-	dec := newDecoder(p.Clock)
+	dec := newDecoder(p.Clock, p.responses)
 	return p.Read(ctx, bpf.Reading{Record: func(raw []byte) error {
 		cgroup, ev, err := dec.decode(raw)
 		if err == nil {

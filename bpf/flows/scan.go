@@ -169,7 +169,7 @@ func (w *scanner) noFlows() (bool, error) {
 	if w.number%unshared == 0 {
 		return false, nil
 	}
-	var used [4]int64 // SHARE_TABLES: flows4, flows6, sockets, sockets of the kernel
+	var used [5]int64 // SHARE_TABLES: flows4, flows6, sockets, sockets of the kernel, histograms
 	err := w.probe.objects.ShareUsed.Get(&used)
 	return used[0] <= 0 && used[1] <= 0, err
 }

@@ -190,7 +190,7 @@ func TestSockets_CountDoesNotDrift(t *testing.T) {
 		reconnected(tr, c)
 	}
 	awaitHeld(tr, c, 0)
-	var used [4]int64
+	var used [5]int64
 	tr.check(tr.probe.objects.ShareUsed.Get(&used))
 	if used[tableSockets] != 0 {
 		t.Errorf("%d sockets are counted, and none is left", used[tableSockets])

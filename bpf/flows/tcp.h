@@ -9,12 +9,13 @@
 
 #include "charge.h"
 #include "listener.h"
+#include "responses.h"
 #include "store.h"
 #include "tcpsock.h"
 #include "scan.h"
 
 struct tcp_rec {
-	/* What a scan reads comes first: most sockets have no news, and a scan's cost is in the cache lines it touches. */
+	/* What a scan reads comes first: most sockets have no news, and a scan costs what cache lines it touches. */
 	__u64 settled; /* the socket's tcp_mstamp when there was no news; 0: unknown */
 	/* As last reported: counters must not be seen to go back, and a scan reports only what has changed. */
 	__u64 segs_out;
@@ -34,11 +35,12 @@ struct tcp_rec {
 	__u8 owner_final; /* the reader has been seen */
 	__u32 closed;
 	__u64 charged; /* charge.h */
+	struct turn turn;
 };
 
 enum isn {
 	ISN_UNKNOWN = 0,
-	/* Read once without the socket's lock, so perhaps in the middle of a change: believed if the next read is equal. */
+	/* Read once without the socket's lock, so perhaps during a change: believed if the next read is equal. */
 	ISN_DOUBTFUL,
 	ISN_KNOWN,
 };
@@ -61,6 +63,10 @@ static __always_inline void start_record(const struct sock *sk, const struct tcp
 	rec->owner_final = false;
 	rec->closed = 0;
 	read_tcp_ends(sk, tp, &rec->ends);
+	/* A socket may connect again. */
+	give_responses(&rec->turn, cgroup);
+	rec->turn.unreported = 0;
+	start_turn(&rec->turn, tp);
 }
 
 /*
@@ -124,6 +130,9 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return true;
 	}
+	rec->turn.unreported = 0;
+	e->response_place = rec->turn.place;
+	e->response_generation = rec->turn.generation;
 	e->cgroup = rec->cgroup;
 	e->cookie = rec->cookie;
 	e->time_ns = bpf_ktime_get_ns();
@@ -193,6 +202,11 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			charge_clone(tcp_socks, sk, rec, SOCKETS, rec->cgroup);
 		return 0;
 	}
+	if (found && oldstate == TCP_ESTABLISHED) {
+		tp = as_tcp(sk);
+		if (tp)
+			end_turn_by_close(&rec->turn, tp, rec->role, rec->cgroup);
+	}
 	if (found && !reported_change(newstate))
 		return 0;
 	cgroup = sock_cgroup(sk);
@@ -234,6 +248,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			start_record(sk, tp, rec, cgroup, ROLE_PASSIVE, bpf_ktime_get_ns());
 		else
 			read_tcp_ends(sk, tp, &rec->ends);
+		start_turn(&rec->turn, tp);
 		/* If the ring buffer is full, the scan retries: nothing is lost. */
 		report_tcp(sk, tp, rec, PHASE_NEW, TCP_ESTABLISHED, true);
 		return 0;
@@ -272,10 +287,31 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(tcp_reader, struct sock *sk)
 {
 	struct tcp_rec *rec = kept_by_socket(tcp_socks, sk);
+	struct tcp_sock *tp;
 
-	if (!rec || rec->owner_final)
+	if (!rec)
 		return 0;
-	rec->owner_final = read_owner(&rec->owner);
+	if (!rec->owner_final)
+		rec->owner_final = read_owner(&rec->owner);
+	tp = as_tcp(sk);
+	if (tp)
+		end_turn_by_read(&rec->turn, sk, tp, rec->role, rec->cgroup);
+	if (rec->turn.unreported)
+		rec->settled = 0;
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tcp_resent, const struct sock *sk)
+{
+	struct tcp_rec *rec = kept_by_socket(tcp_socks, sk);
+	struct tcp_sock *tp;
+
+	if (!rec)
+		return 0;
+	tp = as_tcp(sk);
+	if (tp)
+		keep_first_send(&rec->turn, tp);
 	return 0;
 }
 
@@ -290,6 +326,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 	/* A scan that reads the socket's memory this moment does not report what it finds. */
 	__sync_fetch_and_add(&rec->closed, 1);
 #endif
+	give_responses(&rec->turn, rec->cgroup);
 	drop_charged(tcp_socks, sk, rec, SOCKETS, rec->cgroup);
 	return 0;
 }
@@ -317,7 +354,7 @@ static __always_inline int scan_tcp(struct tcp_rec *rec, struct sock *sk)
 	if (!tp)
 		return 0;
 	if (rec->state == state && (__u32)rec->segs_out == READ(tp, segs_out) &&
-	    (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL) {
+	    (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL && !rec->turn.unreported) {
 		if (scan_ns / 1000 > newest + SETTLED_US)
 			rec->settled = newest;
 		return 0;
@@ -341,7 +378,7 @@ int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!rec || !key)
 		return 0;
-	/* It may be freed by now, and its memory another TCP socket's: the slab is typesafe. Then rec->closed is set. */
+	/* It may be freed by now, and another TCP socket's: the slab is typesafe. Then rec->closed is set. */
 	return scan_tcp(rec, *key);
 }
 #elif defined(NOMAPITER)

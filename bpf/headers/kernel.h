@@ -93,6 +93,7 @@ struct tcp_sock {
 	__u64 bytes_acked;
 	__u64 bytes_retrans;
 	__u64 tcp_mstamp;
+	__u64 first_tx_mstamp;
 	__u32 rcv_nxt;
 	__u32 snd_nxt;
 	__u32 snd_una;
@@ -148,6 +149,11 @@ struct bpf_iter__bpf_map_elem {
 	struct bpf_map *map;
 	void *key;
 	void *value;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 struct bpf_iter__task_file {

