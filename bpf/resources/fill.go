@@ -8,14 +8,14 @@ import (
 )
 
 // fill writes the event of a container: what it is at, and how that differs from an interval of so many ns ago.
-func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *objectBlockIo) {
+func (w *watcher) fill(k *watched, interval uint64, u *usage, waited *waits, io *objectBlockIo) {
 	r, was := &w.r, &k.usage
 	r.Reset()
 	r.Id, r.IntervalMicros = k.id, ptr(interval/1000)
 
 	r.Cpu = &event.ResourcesCPU{
 		Micros: micros(u.cpuNs), LimitMillis: u.cpuLimitMilli, Periods: u.periods, ThrottledPeriods: u.throttled,
-		ThrottledMicros: micros(u.throttledNs),
+		ThrottledMicros: micros(u.throttledNs), NodePercent: w.node.percent,
 	}
 	if n, ok := grown(u.cpuNs, was.cpuNs); ok {
 		r.Cpu.Millis = ptr(share(n, interval, 1000))
@@ -26,8 +26,8 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *obje
 		}
 	}
 
-	r.RunQueue = &event.ResourcesRunQueue{Runs: ptr(d.runs), DelayMicros: ptr(d.ns / 1000)}
-	if b := since(&d.buckets, &k.delay.buckets); d.runs > k.delay.runs {
+	r.RunQueue = &event.ResourcesRunQueue{Runs: ptr(waited.runs), DelayMicros: ptr(waited.ns / 1000)}
+	if b := since(&waited.buckets, &k.waits.buckets); waited.runs > k.waits.runs {
 		r.RunQueue.P50Nanos, r.RunQueue.P95Nanos, r.RunQueue.P99Nanos = ptr(bpf.Quantile(&b, 50)),
 			ptr(bpf.Quantile(&b, 95)), ptr(bpf.Quantile(&b, 99))
 	}
@@ -38,7 +38,7 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *obje
 		r.Memory.Percent = ptr(share(*u.workingSet, *u.memoryLimit, 100))
 	}
 
-	waited := func(now, before *uint64) *uint64 {
+	pressure := func(now, before *uint64) *uint64 {
 		n, ok := grown(now, before)
 		if !ok {
 			return nil
@@ -46,11 +46,17 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *obje
 		return ptr(min(share(n*1000, interval, 100), 100)) // the kernel's periods are not quite ours
 	}
 	r.Pressure = &event.ResourcesPressure{
-		CpuSomeMicros: u.cpuSome, CpuSomePercent: waited(u.cpuSome, was.cpuSome),
-		MemorySomeMicros: u.memorySome, MemorySomePercent: waited(u.memorySome, was.memorySome),
-		MemoryFullMicros: u.memoryFull, MemoryFullPercent: waited(u.memoryFull, was.memoryFull),
-		IoSomeMicros: u.ioSome, IoSomePercent: waited(u.ioSome, was.ioSome),
-		IoFullMicros: u.ioFull, IoFullPercent: waited(u.ioFull, was.ioFull),
+		CpuSomeMicros: u.cpuSome, CpuSomePercent: pressure(u.cpuSome, was.cpuSome),
+		MemorySomeMicros: u.memorySome, MemorySomePercent: pressure(u.memorySome, was.memorySome),
+		MemoryFullMicros: u.memoryFull, MemoryFullPercent: pressure(u.memoryFull, was.memoryFull),
+		IoSomeMicros: u.ioSome, IoSomePercent: pressure(u.ioSome, was.ioSome),
+		IoFullMicros: u.ioFull, IoFullPercent: pressure(u.ioFull, was.ioFull),
+	}
+
+	if samples := waited.samples - k.waits.samples; samples > 0 {
+		waiters := float64(waited.forLocks-k.waits.forLocks) / float64(samples)
+		k.lockMicros += waiters * float64(interval) / 1000
+		r.Locks = &event.ResourcesLocks{Waiters: &waiters, WaitedMicros: ptr(uint64(k.lockMicros))}
 	}
 
 	if k.block != 0 {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -21,10 +22,12 @@ func TestSharesAreOfTheInterval(t *testing.T) {
 		oomKills: n(0), cpuSome: n(1_500_000), ioSome: n(4_999_990), ioFull: n(7),
 	}
 	k := &watched{id: "x", usage: before, block: 1}
-	k.delay.runs, k.delay.ns, k.delay.buckets[3] = 10, 1000, 10
+	k.waits.runs, k.waits.ns, k.waits.buckets[3] = 10, 1000, 10
+	k.waits.samples, k.waits.forLocks, k.lockMicros = 100, 7, 500
 	k.io.Ways[0].Requests, k.io.Ways[0].Buckets[5] = 4, 4
-	d, io := k.delay, k.io
+	d, io := k.waits, k.io
 	d.runs, d.ns, d.buckets[4] = 30, 50_000, 20
+	d.samples, d.forLocks = 110, 22
 	io.Ways[0].Requests, io.Ways[0].Bytes, io.Ways[0].Ns, io.Ways[0].DeviceNs, io.Ways[0].Buckets[6] = 5, 4096, 7_000,
 		3_000, 1
 	w := &watcher{}
@@ -38,6 +41,7 @@ func TestSharesAreOfTheInterval(t *testing.T) {
 		// All 20 of the interval are from 1024 to 2048 ns.
 		RunQueue: &event.ResourcesRunQueue{Runs: n(30), DelayMicros: n(50), P50Nanos: n(1510), P95Nanos: n(1971),
 			P99Nanos: n(2022)},
+		Locks: &event.ResourcesLocks{WaitedMicros: n(3_000_500), Waiters: proto.Float64(1.5)},
 		Memory: &event.ResourcesMemory{Bytes: n(90), WorkingSetBytes: n(60), LimitBytes: n(80), Percent: n(75),
 			PeakBytes: n(95), OomKills: n(0)},
 		Pressure: &event.ResourcesPressure{CpuSomeMicros: n(1_500_000), CpuSomePercent: n(25),
@@ -53,7 +57,7 @@ func TestSharesAreOfTheInterval(t *testing.T) {
 	}
 
 	// What nobody tells is not 0.
-	w.fill(&watched{id: "x"}, 1e9, &usage{}, &delay{}, &objectBlockIo{})
+	w.fill(&watched{id: "x"}, 1e9, &usage{}, &waits{}, &objectBlockIo{})
 	want = &event.Resources{
 		Id: "x", IntervalMicros: n(1e6), Cpu: &event.ResourcesCPU{}, RunQueue: &event.ResourcesRunQueue{Runs: n(0),
 			DelayMicros: n(0)},

@@ -1,3 +1,4 @@
 package resources
 
-//go:generate sh ../generate.sh run_delay block_io
+//go:generate sh ../generate.sh task_waits block_io
+//go:generate sh ../generate.sh PRE515

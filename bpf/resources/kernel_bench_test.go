@@ -45,7 +45,7 @@ func BenchmarkKernelSwitch(b *testing.B) {
 			name = "in scope"
 			cpus, err := ebpf.PossibleCPU()
 			check(b, err)
-			check(b, p.objects.RunDelays.Put(group.ID, make([]objectRunDelay, cpus)))
+			check(b, p.objects.Waits.Put(group.ID, make([]objectTaskWaits, cpus)))
 		}
 		b.Run(name, func(b *testing.B) {
 			mean := func(p *ebpf.Program, before *ebpf.ProgramStats) float64 {

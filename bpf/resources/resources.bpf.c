@@ -2,15 +2,16 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What cgroup files lack about a container: how long its tasks waited for a CPU, and how long its requests to block
- * devices took.
+ * What cgroup files lack about a container: how long its tasks waited for a CPU, how long its requests to block
+ * devices took, and how many of its threads wait for a mutex.
  *
  * Hooks: tp_btf/sched_switch, in the task that leaves the CPU, with what the scheduler itself has noted of its waits
  * (task_struct.sched_info, CONFIG_SCHED_INFO); tp_btf/sched_process_free; tp_btf/block_rq_complete, with the times
- * that the block layer has noted in the request.
+ * that the block layer has noted in the request; iter/task for locks.h.
  * The cgroups that are counted are keys of the maps before: userspace puts them in. Tracing programs must not
  * allocate in the scheduler, and one lookup checks the scope and finds the counters.
- * Minimum kernel: that of bpf/scope.
+ * Minimum kernel: that of bpf/scope. Before Linux 5.15 it is built with PRE515: the registers of sleeping threads are
+ * then read from their stacks.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -27,8 +28,6 @@ enum { TASKS };
 #include "share.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 
 enum { REQ_OP_READ, REQ_OP_WRITE, WAYS };
 
@@ -83,10 +82,11 @@ struct request {
 /* Tasks that were born since have waited since; for older ones the first switch is the beginning. */
 const volatile __u64 loaded_ns;
 
-struct run_delay {
+struct task_waits {
 	__u64 runs;
-	__u64 ns;
+	__u64 ns; /* for a CPU */
 	__u64 buckets[BUCKETS];
+	__u64 for_locks; /* times that a task was found to wait for a lock */
 };
 
 /* By id in the v2 hierarchy. */
@@ -95,8 +95,8 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
-	__type(value, struct run_delay);
-} run_delays SEC(".maps");
+	__type(value, struct task_waits);
+} waits SEC(".maps");
 
 struct task {
 	__u64 start_time; /* of the task that has the pid */
@@ -132,6 +132,8 @@ struct {
 	__type(value, struct block_io);
 } block_ios SEC(".maps");
 
+#include "locks.h"
+
 static __always_inline void forget_task(__u32 pid, __u64 cgroup)
 {
 	if (!bpf_map_delete_elem(&tasks, &pid))
@@ -156,14 +158,14 @@ int BPF_PROG(resources_switch, bool preempt, struct task_struct *prev)
 {
 	struct task_struct___sched *p = (void *)prev;
 	struct task now = {}, *before;
-	struct run_delay *d;
+	struct task_waits *d;
 	__u64 cgroup, ns;
 	__u32 pid, i;
 
 	if (prev->flags & PF_KTHREAD) /* also the idle task */
 		return 0;
 	cgroup = bpf_get_current_cgroup_id(); /* it is still the current one */
-	d = bpf_map_lookup_elem(&run_delays, &cgroup);
+	d = bpf_map_lookup_elem(&waits, &cgroup);
 	if (!d)
 		return 0;
 	pid = p->pid;

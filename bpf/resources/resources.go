@@ -1,5 +1,5 @@
 // Package resources reports what containers in scope use of the node, and what they wait for: CPU time against its
-// limit and throttling, waits for a CPU, pressure, block I/O and memory against its limit.
+// limit and throttling, waits for a CPU and for mutexes, pressure, block I/O and memory against its limit.
 //
 // What the cgroup's files hold is read there, on cgroup v1, v2 and hybrid hosts; programs count the rest.
 package resources
@@ -26,6 +26,8 @@ type Options struct {
 	Interval time.Duration
 	// maxTasks is the size of the table of threads; 0: that of the object. For tests.
 	maxTasks uint32
+	// longestWait is that of locks.go, for tests; 0: the constant.
+	longestWait time.Duration
 }
 
 // Container is one that is observed.
@@ -45,6 +47,7 @@ type Probe struct {
 	tree       *tree
 	containers func() []Container
 	periodic   *bpf.Periodic
+	locks      lockSampler
 }
 
 // Open loads the probe and attaches it. It returns a *bpf.NotSupportedError where the kernel is too old.
@@ -61,7 +64,7 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 }
 
 func (p *Probe) load(ctx context.Context, o Options) error {
-	spec, err := bpf.ReadSpec(ctx, "resources", o.Scope.Types(), bpf.Variants{Latest: loadObject},
+	spec, err := bpf.ReadSpec(ctx, "resources", o.Scope.Types(), bpf.Variants{Latest: loadObject, Pre515: loadPre515},
 		bpf.Need{Feature: "the tracepoint sched_switch", MinKernel: "5.5", Has: bpf.HasTracepoint("sched_switch")},
 		bpf.Need{
 			Feature: "the tracepoint block_rq_complete", MinKernel: "5.5", Has: bpf.HasTracepoint("block_rq_complete"),
@@ -70,7 +73,9 @@ func (p *Probe) load(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := spec.Set(map[string]any{objectVarLoadedNs: bpf.Monotonic()}); err != nil {
+	if err := spec.Set(map[string]any{
+		objectVarLoadedNs: bpf.Monotonic(), objectVarLongestWaitNs: int64(cmp.Or(o.longestWait, longestWait)),
+	}); err != nil {
 		return err
 	}
 	tasks := &spec.Maps[objectMapTasks].MaxEntries
@@ -78,8 +83,25 @@ func (p *Probe) load(ctx context.Context, o Options) error {
 	if err := spec.SetShares(bpf.ShareWithin(*tasks)); err != nil {
 		return err
 	}
-	if err := p.Load(spec, &p.objects, nil); err != nil {
+	if err := p.loadVariant(spec); err != nil {
 		return err
 	}
-	return p.Attach(p.objects.ResourcesFree, p.objects.ResourcesSwitch, p.objects.ResourcesBlock)
+	if err := p.Attach(p.objects.ResourcesFree, p.objects.ResourcesSwitch, p.objects.ResourcesBlock); err != nil {
+		return err
+	}
+	p.locks.iterator, err = p.AttachIterator(p.objects.ResourcesLocks, nil)
+	return err
+}
+
+func (p *Probe) loadVariant(spec *bpf.Spec) error {
+	if spec.Variant != bpf.Pre515 {
+		return p.Load(spec, &p.objects, nil)
+	}
+	var loaded pre515Loaded
+	err := p.Load(spec, &loaded, nil)
+	p.objects = loaded.objectObjects
+	if err != nil {
+		return err
+	}
+	return loaded.learnRegisters()
 }

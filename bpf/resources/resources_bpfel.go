@@ -25,11 +25,12 @@ type objectBlockIo struct {
 	}
 }
 
-type objectRunDelay struct {
-	_       structs.HostLayout
-	Runs    uint64
-	Ns      uint64
-	Buckets [32]uint64
+type objectTaskWaits struct {
+	_        structs.HostLayout
+	Runs     uint64
+	Ns       uint64
+	Buckets  [32]uint64
+	ForLocks uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -39,13 +40,15 @@ const (
 	objectMapBlockIos         = "block_ios"
 	objectMapCgroupLosses     = "cgroup_losses"
 	objectMapLosses           = "losses"
-	objectMapRunDelays        = "run_delays"
 	objectMapShares           = "shares"
 	objectMapTasks            = "tasks"
+	objectMapWaits            = "waits"
 	objectProgResourcesBlock  = "resources_block"
 	objectProgResourcesFree   = "resources_free"
+	objectProgResourcesLocks  = "resources_locks"
 	objectProgResourcesSwitch = "resources_switch"
 	objectVarLoadedNs         = "loaded_ns"
+	objectVarLongestWaitNs    = "longest_wait_ns"
 	objectVarNoLosses         = "no_losses"
 	objectVarShareOpen        = "share_open"
 	objectVarShareSize        = "share_size"
@@ -96,6 +99,7 @@ type objectSpecs struct {
 type objectProgramSpecs struct {
 	ResourcesBlock  *ebpf.ProgramSpec `ebpf:"resources_block"`
 	ResourcesFree   *ebpf.ProgramSpec `ebpf:"resources_free"`
+	ResourcesLocks  *ebpf.ProgramSpec `ebpf:"resources_locks"`
 	ResourcesSwitch *ebpf.ProgramSpec `ebpf:"resources_switch"`
 }
 
@@ -106,20 +110,21 @@ type objectMapSpecs struct {
 	BlockIos     *ebpf.MapSpec `ebpf:"block_ios"`
 	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	RunDelays    *ebpf.MapSpec `ebpf:"run_delays"`
 	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
+	Waits        *ebpf.MapSpec `ebpf:"waits"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	LoadedNs  *ebpf.VariableSpec `ebpf:"loaded_ns"`
-	NoLosses  *ebpf.VariableSpec `ebpf:"no_losses"`
-	ShareOpen *ebpf.VariableSpec `ebpf:"share_open"`
-	ShareSize *ebpf.VariableSpec `ebpf:"share_size"`
-	ShareUsed *ebpf.VariableSpec `ebpf:"share_used"`
+	LoadedNs      *ebpf.VariableSpec `ebpf:"loaded_ns"`
+	LongestWaitNs *ebpf.VariableSpec `ebpf:"longest_wait_ns"`
+	NoLosses      *ebpf.VariableSpec `ebpf:"no_losses"`
+	ShareOpen     *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize     *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed     *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -145,9 +150,9 @@ type objectMaps struct {
 	BlockIos     *ebpf.Map `ebpf:"block_ios"`
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Losses       *ebpf.Map `ebpf:"losses"`
-	RunDelays    *ebpf.Map `ebpf:"run_delays"`
 	Shares       *ebpf.Map `ebpf:"shares"`
 	Tasks        *ebpf.Map `ebpf:"tasks"`
+	Waits        *ebpf.Map `ebpf:"waits"`
 }
 
 func (m *objectMaps) Close() error {
@@ -155,9 +160,9 @@ func (m *objectMaps) Close() error {
 		m.BlockIos,
 		m.CgroupLosses,
 		m.Losses,
-		m.RunDelays,
 		m.Shares,
 		m.Tasks,
+		m.Waits,
 	)
 }
 
@@ -165,11 +170,12 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	LoadedNs  *ebpf.Variable `ebpf:"loaded_ns"`
-	NoLosses  *ebpf.Variable `ebpf:"no_losses"`
-	ShareOpen *ebpf.Variable `ebpf:"share_open"`
-	ShareSize *ebpf.Variable `ebpf:"share_size"`
-	ShareUsed *ebpf.Variable `ebpf:"share_used"`
+	LoadedNs      *ebpf.Variable `ebpf:"loaded_ns"`
+	LongestWaitNs *ebpf.Variable `ebpf:"longest_wait_ns"`
+	NoLosses      *ebpf.Variable `ebpf:"no_losses"`
+	ShareOpen     *ebpf.Variable `ebpf:"share_open"`
+	ShareSize     *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed     *ebpf.Variable `ebpf:"share_used"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
@@ -178,6 +184,7 @@ type objectVariables struct {
 type objectPrograms struct {
 	ResourcesBlock  *ebpf.Program `ebpf:"resources_block"`
 	ResourcesFree   *ebpf.Program `ebpf:"resources_free"`
+	ResourcesLocks  *ebpf.Program `ebpf:"resources_locks"`
 	ResourcesSwitch *ebpf.Program `ebpf:"resources_switch"`
 }
 
@@ -185,6 +192,7 @@ func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.ResourcesBlock,
 		p.ResourcesFree,
+		p.ResourcesLocks,
 		p.ResourcesSwitch,
 	)
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const waitTimeout = 20 * time.Second
+const waitTimeout = 90 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{
@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 			began := time.Now()
 			return compete(func() bool { return time.Since(began) > 500*time.Millisecond })
 		},
-		"hold threads": holdThreads,
+		"hold threads":   holdThreads,
+		"wait for locks": waitForLocks,
 		"compete until EOF": func() error {
 			var ended atomic.Bool
 			go func() {
@@ -79,13 +80,13 @@ func compete(end func() bool) error {
 		return err
 	default:
 	}
-	waited, err := waits(os.Getpid())
+	waited, err := schedstats(os.Getpid())
 	fmt.Println(sum(waited))
 	return err
 }
 
-// waits is how long each thread of a process has waited for a CPU, ns.
-func waits(pid int) (map[string]uint64, error) {
+// schedstats is how long each thread of a process has waited for a CPU, ns.
+func schedstats(pid int) (map[string]uint64, error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(threads) == 0 {
 		return nil, fmt.Errorf("process %d is gone: %w", pid, err)
@@ -266,8 +267,8 @@ func TestWatcher_ForgetsRemovedContainers(t *testing.T) {
 		}
 		var io objectBlockIo
 		for _, id := range []uint64{b.group.ID, below.ID} {
-			if err := w.objects.RunDelays.Lookup(id, &w.perCPU); !errors.Is(err, want) {
-				t.Errorf("run delays of cgroup %d: %v, want %v", id, err, want)
+			if err := w.objects.Waits.Lookup(id, &w.perCPU); !errors.Is(err, want) {
+				t.Errorf("waits of cgroup %d: %v, want %v", id, err, want)
 			}
 		}
 		block, _ := b.probe.tree.blockCgroup(Container{Path: b.group.Path})
@@ -297,7 +298,7 @@ func TestRunQueue_PreexistingTasksStartAtZero(t *testing.T) {
 	}
 	waited := func() map[string]uint64 {
 		t.Helper()
-		w, err := waits(cmd.Process.Pid)
+		w, err := schedstats(cmd.Process.Pid)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,8 +16,17 @@ import (
 // Run reports to sink until ctx ends: each interval, one event for each container that it has seen before. One
 // goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sampled := make(chan error, 1)
+	go func() {
+		defer cancel()
+		sampled <- p.locks.run(ctx)
+	}()
 	w := newWatcher(p, sink)
-	return p.periodic.Run(ctx, func() error { return p.Scan(w.readAll) })
+	err := p.periodic.Run(ctx, func() error { return p.Scan(w.readAll) })
+	cancel()
+	return errors.Join(err, <-sampled)
 }
 
 // Flush reads the containers now, and returns when the sink of the running Run has had the events.
@@ -29,19 +38,24 @@ const shortest = 100e6
 // watched is a container and its last reading.
 type watched struct {
 	id      string
-	cgroups []uint64 // in run_delays: its own and those below
+	cgroups []uint64 // in waits: its own and those below
 	block   uint64   // in block_ios; 0: none is its own
 	at      uint64   // ns, monotonic
 	usage   usage
-	delay   delay
+	waits   waits
 	io      objectBlockIo
-	reading uint64 // the last reading that found it
+	// lockMicros is how long its threads have waited for mutexes, by samples, since the first reading.
+	lockMicros float64
+	reading    uint64 // the last reading that found it
 }
 
-// delay sums over CPUs and cgroups.
-type delay struct {
-	runs, ns uint64
+// waits sums over CPUs and cgroups.
+type waits struct {
+	runs, ns uint64 // for a CPU
 	buckets  [buckets]uint64
+	// samples is how many there have been of threads that wait for a mutex, of any container, and forLocks the
+	// threads in them.
+	samples, forLocks uint64
 }
 
 const buckets = 32
@@ -54,7 +68,8 @@ type watcher struct {
 	// seed keeps the ids of two nodes apart, whose cgroups have the same numbers.
 	seed    maphash.Seed
 	reading uint64
-	perCPU  []objectRunDelay
+	node    nodeCPU
+	perCPU  []objectTaskWaits
 
 	ev event.Event
 	r  event.Resources
@@ -68,6 +83,11 @@ func newWatcher(p *Probe, sink bpf.Sink) *watcher {
 
 func (w *watcher) readAll(now uint64) error {
 	w.reading++
+	if err := w.node.read(statFile); err != nil {
+		return err
+	}
+	w.locks.mu.Lock()
+	defer w.locks.mu.Unlock()
 	for _, c := range w.containers() {
 		if err := w.readContainer(c, now); err != nil {
 			return fmt.Errorf("read cgroup %s: %w", c.Path, err)
@@ -107,7 +127,7 @@ func (w *watcher) readContainer(c Container, now uint64) error {
 	if err := w.follow(k, c); err != nil {
 		return err
 	}
-	d, err := w.delays(k)
+	waited, err := w.readWaits(k)
 	if err != nil {
 		return err
 	}
@@ -119,15 +139,15 @@ func (w *watcher) readContainer(c Container, now uint64) error {
 	}
 	// A reading right after another is the trace's own, at its beginning or its end.
 	if first {
-		k.at, k.usage, k.delay, k.io = mono, u, d, io
+		k.at, k.usage, k.waits, k.io = mono, u, waited, io
 		return nil
 	}
 	if mono-k.at < shortest {
 		return nil
 	}
 	w.ev.Time = now
-	w.fill(k, mono-k.at, &u, &d, &io)
-	k.at, k.usage, k.delay, k.io = mono, u, d, io
+	w.fill(k, mono-k.at, &u, &waited, &io)
+	k.at, k.usage, k.waits, k.io = mono, u, waited, io
 	w.sink(c.Cgroup, &w.ev)
 	return nil
 }
@@ -146,7 +166,7 @@ func (w *watcher) addBlock(c Container) (uint64, error) {
 	return id, nil
 }
 
-// follow makes the programs count run delays in all cgroups of a container.
+// follow makes the programs count the waits of tasks in all cgroups of a container.
 func (w *watcher) follow(k *watched, c Container) error {
 	if len(k.cgroups) == 1+len(c.Below) {
 		return nil
@@ -155,7 +175,7 @@ func (w *watcher) follow(k *watched, c Container) error {
 	for _, id := range k.cgroups {
 		have[id] = true
 	}
-	zero := make([]objectRunDelay, len(w.perCPU))
+	zero := make([]objectTaskWaits, len(w.perCPU))
 	for _, id := range append([]uint64{c.Cgroup}, c.Below...) {
 		if have[id] {
 			continue
@@ -165,27 +185,29 @@ func (w *watcher) follow(k *watched, c Container) error {
 			if err != nil {
 				return err
 			}
-			zero = make([]objectRunDelay, n)
+			zero = make([]objectTaskWaits, n)
 		}
-		if err := w.objects.RunDelays.Update(id, zero, ebpf.UpdateNoExist); err != nil &&
+		if err := w.objects.Waits.Update(id, zero, ebpf.UpdateNoExist); err != nil &&
 			!errors.Is(err, ebpf.ErrKeyExist) {
-			return fmt.Errorf("count run delays: %w", err)
+			return fmt.Errorf("count waits of tasks: %w", err)
 		}
 		k.cgroups = append(k.cgroups, id)
 	}
 	return nil
 }
 
-// delays sums the run delays of a container, including those of cgroups that it has removed.
-func (w *watcher) delays(k *watched) (sum delay, err error) {
+// readWaits sums the waits of a container's tasks, including those in cgroups that it has removed.
+func (w *watcher) readWaits(k *watched) (sum waits, err error) {
+	sum.samples = w.locks.samples
 	for _, id := range k.cgroups {
-		if err := w.objects.RunDelays.Lookup(id, &w.perCPU); err != nil {
-			return sum, fmt.Errorf("read run delays: %w", err)
+		if err := w.objects.Waits.Lookup(id, &w.perCPU); err != nil {
+			return sum, fmt.Errorf("read waits of tasks: %w", err)
 		}
 		for i := range w.perCPU {
 			c := &w.perCPU[i]
 			sum.runs += c.Runs
 			sum.ns += c.Ns
+			sum.forLocks += c.ForLocks
 			for j, n := range c.Buckets {
 				sum.buckets[j] += n
 			}
@@ -197,8 +219,8 @@ func (w *watcher) delays(k *watched) (sum delay, err error) {
 // forget removes a container's counters from the maps.
 func (w *watcher) forget(k *watched) error {
 	for _, id := range k.cgroups {
-		if err := w.objects.RunDelays.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget run delays: %w", err)
+		if err := w.objects.Waits.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget waits of tasks: %w", err)
 		}
 	}
 	if k.block != 0 {

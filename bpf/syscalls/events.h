@@ -231,31 +231,6 @@ static __always_inline void begin(struct syscall_event *e, struct task_struct *t
 		read_fd(&e->fd, task, e->args[c->fd_arg]);
 }
 
-#ifdef PRE515
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct task_struct___stack {
-	void *stack;
-};
-
-#pragma clang attribute pop
-
-/* Where on its stack the registers of a thread in a call lie, the same for all. The kernel's types do not show it. */
-volatile __u64 registers_at;
-
-/* Whoever reads an iterator has got there by a call: so it is known before it is wanted. */
-static __always_inline void learn_registers(struct pt_regs *regs)
-{
-	__u64 at = 0;
-
-	if (registers_at)
-		return;
-	/* The verifier forbids calculating with it; what is read is a number. */
-	bpf_probe_read_kernel(&at, sizeof(at), &regs);
-	registers_at = at - (__u64)READ((struct task_struct___stack *)current_task(), stack);
-}
-#endif
-
 /* Apart from the programs, for it runs once for each thread. */
 static __noinline struct entry *new_entry(struct task_struct *task, __u64 cgroup)
 {
@@ -389,55 +364,16 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-} __attribute__((preserve_access_index));
-
-#define PF_KTHREAD 0x00200000
-#define SLEEPING 3 /* TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE */
-
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct task_struct___call {
-	unsigned int __state; /* from Linux 5.14 on */
 	unsigned int flags;
 	int pid;
 	int tgid;
 	char comm[16];
 };
 
-struct task_struct___state {
-	volatile long state; /* before */
-};
-
 #pragma clang attribute pop
-
-#ifdef PRE515
-static __always_inline bool sleeps(struct task_struct *task)
-{
-	if (bpf_core_field_exists(struct task_struct___call, __state))
-		return READ((struct task_struct___call *)task, __state) & SLEEPING;
-	return READ((struct task_struct___state *)task, state) & SLEEPING;
-}
-
-static __always_inline struct pt_regs *registers(struct task_struct *task)
-{
-	__u64 stack = (__u64)READ((struct task_struct___stack *)task, stack);
-
-	return stack && registers_at ? (void *)(stack + registers_at) : NULL;
-}
-#else
-static __always_inline bool sleeps(struct task_struct *task)
-{
-	return ((struct task_struct___call *)task)->__state & SLEEPING;
-}
-
-static __always_inline struct pt_regs *registers(struct task_struct *task)
-{
-	return (void *)bpf_task_pt_regs(task);
-}
-#endif
 
 /* Reports, once, the call in which a thread sleeps since before the trace. Where it began nobody knows. */
 static __always_inline void report_preexisting(struct task_struct *task, struct entry *entry, struct syscall_event *e)

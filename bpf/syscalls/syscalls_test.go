@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	waitTimeout = 20 * time.Second
+	waitTimeout = 90 * time.Second
 	absent      = "/orb8-no-such-file"
 	loops       = 5000
 	// getppids is one more: between fork and exec a child of ours looks whether its parent is still there.
