@@ -1,0 +1,3 @@
+package capture
+
+//go:generate sh ../generate.sh packet_event
