@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Untraced explains why pods that match the query are not targets.
@@ -33,29 +34,59 @@ const (
 // fails.
 func (c *Cluster) Untraced(ctx context.Context) Untraced {
 	q := &c.matcher.query
-	options := metav1.ListOptions{Limit: maxExamined}
-	if q.Selector != nil {
-		options.LabelSelector = q.Selector.String()
-	}
-	if q.Node != "" {
-		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", q.Node).String()
-	}
-	namespace := q.Namespace
-	if q.AllNamespaces {
-		namespace = metav1.NamespaceAll
-	}
 	// The watch has just listed the same pods, and reports its own errors.
-	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, options)
+	pods, err := c.matcher.list(ctx, c.client)
 	if err != nil {
 		return Untraced{}
 	}
 	u := untracedPods{container: q.Container, containers: map[string]bool{}}
-	for i := range pods.Items {
-		if pod := &pods.Items[i]; c.matcher.matchPod(pod) {
-			u.add(pod)
-		}
+	for _, pod := range pods {
+		u.add(pod)
 	}
 	return Untraced{Reasons: u.reasons(), Final: len(q.Names) > 0 && u.final(len(c.matcher.podNames), len(q.Names))}
+}
+
+// list lists the pods that match but for the container, of the first maxExamined, with one request.
+func (m *matcher) list(ctx context.Context, client kube.Interface) ([]*corev1.Pod, error) {
+	options := metav1.ListOptions{Limit: maxExamined}
+	if m.query.Selector != nil {
+		options.LabelSelector = m.query.Selector.String()
+	}
+	if m.query.Node != "" {
+		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", m.query.Node).String()
+	}
+	namespace := m.query.Namespace
+	if m.query.AllNamespaces {
+		namespace = metav1.NamespaceAll
+	}
+	all, err := client.CoreV1().Pods(namespace).List(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	var matching []*corev1.Pod
+	for i := range all.Items {
+		if pod := &all.Items[i]; m.matchPod(pod) {
+			matching = append(matching, pod)
+		}
+	}
+	return matching, nil
+}
+
+// Matching lists the pods that match a query now, whether they can be observed or not; at most 500. The error is one of
+// this package where a name of the query does not exist.
+func Matching(ctx context.Context, client kube.Interface, q Query) ([]*corev1.Pod, error) {
+	m, err := newMatcher(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.resolve(ctx, client); err != nil {
+		return nil, err
+	}
+	pods, err := m.list(ctx, client)
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	return pods, nil
 }
 
 // untracedPods groups pods by the reason why they are not targets.

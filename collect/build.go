@@ -100,7 +100,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	e, out := &f.ends[i], &s.ends[i]
 	peer := f.ends[1-i].newest() // knows an address of this end
 	if peer != nil && e.name.empty() && e.name != &observedName {
-		e.name = c.names.share(c.nameAt(peer.remote, f.proto, peer.report.time)) // it may have become known
+		e.name = c.share(c.nameAt(peer.remote, f.proto, peer.report.time)) // it may have become known
 	}
 	name := e.name
 	out.Service, out.ServiceNamespace, out.Host = name.Service, name.ServiceNamespace, name.Host

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -921,5 +923,51 @@ func TestOpenFlows_TextsAreBounded(t *testing.T) {
 			int(lost[0].Count) != 1000-n {
 			t.Errorf("%d bytes of %d flows, %d of pending events, lost %v", w.c.flowBytes, n, w.c.pendingBytes, lost)
 		}
+	})
+}
+
+func TestFlow_ResponseTimes(t *testing.T) {
+	times := func(ev *event.Event, maxMicros uint64, histogram ...uint64) *event.Event {
+		f := ev.GetFlow()
+		for _, c := range []*event.Counters{f.GetSrcCounters(), f.GetDstCounters()} {
+			if c != nil && len(histogram) > 0 {
+				c.Responses = &event.ResponseTimes{Histogram: histogram, MaxMicros: maxMicros,
+					TotalMicros: 2 * maxMicros}
+			}
+		}
+		return ev
+	}
+	last := func(w *world) *event.Flow {
+		out := w.take(2 * time.Second)
+		return out[len(out)-1].GetFlow()
+	}
+	expect := func(what string, got *event.ResponseTimes, maxMicros, total uint64, histogram ...uint64) {
+		t.Helper()
+		want := &event.ResponseTimes{Histogram: histogram, MaxMicros: maxMicros, TotalMicros: total}
+		if !proto.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", times(client.event(), 90, 1<<8|3, 2<<8|12))
+		w.feed("b", times(server.event(), 40, 3<<8|5))
+		f := last(w)
+		expect("the client's half", f.SrcCounters.GetResponses(), 90, 180, 1<<8|3, 2<<8|12)
+		expect("the server's half", f.DstCounters.GetResponses(), 40, 80, 3<<8|5)
+
+		w.feed("a", client.as(later, 20).event()) // the tracer was late to read the histogram
+		f = last(w)
+		expect("an event without", f.SrcCounters.GetResponses(), 90, 180, 1<<8|3, 2<<8|12)
+
+		s := w.c.Add("a") // another tracer, whose kernel side counts from zero
+		for i, ev := range []*event.Event{times(client.as(later, 30).event(), 70, 1<<8|12, 1<<8|20),
+			times(client.as(later, 40).event(), 70, 2<<8|12, 1<<8|20)} {
+			if err := s.Feed(t.Context(), Batch{Instance: 2, Sequence: uint64(i + 1),
+				Events: []*event.Event{ev}}); err != nil {
+				t.Fatal(err)
+			}
+			f = last(w)
+		}
+		expect("after another tracer", f.SrcCounters.GetResponses(), 90, 320, 1<<8|3, 4<<8|12, 1<<8|20)
 	})
 }

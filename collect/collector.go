@@ -19,7 +19,7 @@ type Collector struct {
 	mu      sync.Mutex
 	sources map[string]*Source
 	index   index
-	names   sharedNames
+	names   shared[Name]
 	recent  flows // open flows, the longest unchanged first
 	order   order // what waits to be emitted, oldest first
 	// typical is the median of the watermarks when that was read last, of which marks is the memory.
@@ -79,7 +79,7 @@ func New(o Options) *Collector {
 		epoch:      epoch,
 		sources:    map[string]*Source{},
 		index:      newIndex(),
-		names:      newSharedNames(),
+		names:      newShared[Name](maxSharedNames),
 		tombstones: newTombstones(o.MaxClosedBytes),
 		queries:    newQueries(),
 		clocks:     map[string]uint32{},

@@ -11,9 +11,37 @@ type counters struct {
 	retransmits, dropped                uint64
 	srttMicros                          uint32
 	hasRetransmits, hasDropped, hasSRTT bool
+
+	responses
 }
 
-// newCounters returns those of an event; nil has none.
+// responses are the response times of counters.
+type responses struct {
+	histogram              []uint64 // as in event.ResponseTimes
+	maxMicros, totalMicros uint64
+}
+
+// set takes those of an event. Once a connection has some, an event without them comes of a histogram that the tracer
+// read too late.
+func (r *responses) set(c *event.Counters) {
+	t := c.GetResponses()
+	if len(t.GetHistogram()) == 0 {
+		return
+	}
+	r.histogram = append(r.histogram[:0], t.Histogram...)
+	r.maxMicros, r.totalMicros = t.MaxMicros, t.TotalMicros
+}
+
+// add adds others.
+func (r *responses) add(other *responses) {
+	if len(other.histogram) == 0 {
+		return
+	}
+	r.histogram = event.MergeResponses(nil, r.histogram, other.histogram)
+	r.maxMicros, r.totalMicros = max(r.maxMicros, other.maxMicros), r.totalMicros+other.totalMicros
+}
+
+// newCounters returns those of an event, without the response times; nil has none.
 func newCounters(c *event.Counters) counters {
 	if c == nil {
 		return counters{}
@@ -41,6 +69,7 @@ func (c *counters) add(other *counters) {
 	if other.hasSRTT {
 		c.srttMicros, c.hasSRTT = other.srttMicros, true
 	}
+	c.responses.add(&other.responses)
 }
 
 // countersMemory is the memory of an event's counters.
@@ -49,6 +78,7 @@ type countersMemory struct {
 
 	retransmits, dropped uint64
 	srttMicros           uint32
+	responses            event.ResponseTimes
 }
 
 // write returns the counters as an event holds them.
@@ -64,6 +94,12 @@ func (m *countersMemory) write(c *counters) *event.Counters {
 	}
 	if c.hasSRTT {
 		m.srttMicros, m.SrttMicros = c.srttMicros, &m.srttMicros
+	}
+	m.Responses = nil
+	if t := &m.responses; len(c.histogram) > 0 {
+		t.Histogram = append(t.Histogram[:0], c.histogram...)
+		t.MaxMicros, t.TotalMicros = c.maxMicros, c.totalMicros
+		m.Responses = t
 	}
 	return &m.Counters
 }

@@ -100,9 +100,8 @@ func (p *part) end() uint64 {
 
 // update applies a newer event of a half.
 func (c *Collector) update(p *part, h *half) {
-	if p.instance != h.source.instance && !h.tcp() {
-		// A new tracer counts datagrams from zero. TCP's counters are the socket's own.
-		p.base = p.counters()
+	if p.instance != h.source.instance {
+		p.rebase(h)
 	}
 	p.instance = h.source.instance
 	p.report.set(h)
@@ -110,6 +109,19 @@ func (c *Collector) update(p *part, h *half) {
 	p.bytes = int32(p.memory())
 	c.flowBytes += int(p.bytes)
 	p.closed = p.closed || h.closed()
+}
+
+// rebase keeps what an earlier tracer has counted: a new one counts datagrams and response times from zero. TCP's other
+// counters are the socket's own.
+func (p *part) rebase(h *half) {
+	sum := p.counters()
+	switch {
+	case !h.tcp():
+		p.base = sum
+	case sum != nil && len(sum.histogram) > 0:
+		p.base = &counters{responses: sum.responses}
+		p.report.counters.responses = responses{}
+	}
 }
 
 // own returns the counters of the newest event; nil: it has none.
@@ -206,7 +218,7 @@ func (c *Collector) attach(f *flow, side int, h *half) *part {
 	name := c.nameAt(h.remote, h.flow.GetProtocol(), h.ev.GetTime())
 	p.viaService = name.Service != ""
 	if peer := &f.ends[1-side]; peer.name.empty() || peer.name.Service == "" && p.viaService {
-		peer.name = c.names.share(name)
+		peer.name = c.share(name)
 	}
 	f.ends[side].parts = append(f.ends[side].parts, p)
 	f.trimNames()

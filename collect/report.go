@@ -56,19 +56,22 @@ func (r *report) set(h *half) {
 	r.time, r.last, r.state = ev.GetTime(), f.GetLastTime(), f.GetState()
 	r.hasICMP = [2]bool{f.IcmpType != nil, f.IcmpCode != nil}
 	r.icmp = [2]uint32{f.GetIcmpType(), f.GetIcmpCode()}
+	times := r.counters.responses
+	times.set(counted)
 	r.counters, r.hasCounts = newCounters(counted), counted != nil
+	r.counters.responses = times
 }
 
 const (
 	// partBytes is the memory of a part without strings, and of its place in the index. Other protocols than TCP have
 	// links there.
-	partBytes  = 352
+	partBytes  = 400
 	linksBytes = 7*112 + 96
 )
 
 // memory is the approximate memory of a part. Names count for each, though most are shared.
 func (p *part) memory() int {
-	n := partBytes + len(p.report.comm) + p.report.pod.bytes()
+	n := partBytes + len(p.report.comm) + p.report.pod.bytes() + 8*cap(p.report.counters.histogram)
 	if !p.socket.tcp() {
 		n += linksBytes
 	}
@@ -88,13 +91,5 @@ func (s *Source) names(present *podNames, ev *event.Event) *podNames {
 	if present != nil && *present == n {
 		return present
 	}
-	if shared := s.pods[n]; shared != nil {
-		return shared
-	}
-	if s.pods == nil || len(s.pods) >= maxPodNames {
-		s.pods = map[podNames]*podNames{}
-	}
-	shared := &podNames{n.namespace, n.pod, n.podUID, n.container, n.workload}
-	s.pods[n] = shared
-	return shared
+	return s.pods.get(n)
 }

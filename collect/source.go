@@ -29,7 +29,7 @@ type Source struct {
 	heard     time.Time // when the last watermark arrived
 	checker   *check.Checker
 	refused   bool // an event of the node was refused
-	pods      map[podNames]*podNames
+	pods      shared[podNames]
 }
 
 // Add adds a node to the merge. A node whose tracer was replaced is added a second time, and continues.
@@ -38,7 +38,8 @@ func (c *Collector) Add(node string) *Source {
 	defer c.mu.Unlock()
 	s := c.sources[node]
 	if s == nil {
-		s = &Source{c: c, node: node, checker: check.Stream(c.o.Kinds, c.o.Started), clock: c.clock("")}
+		s = &Source{c: c, node: node, checker: check.Stream(c.o.Kinds, c.o.Started), clock: c.clock(""),
+			pods: newShared[podNames](maxPodNames)}
 		c.sources[node] = s
 	}
 	s.open = true

@@ -31,6 +31,7 @@ var probes = []probe{
 	{"signal", openSignals},
 	{"syscall", openSyscalls},
 	{"syscallSummary", openSyscallSummary},
+	{"packet", openCapture},
 	{"resources", openResources},
 	{"gpu", openGPU},
 }

@@ -239,6 +239,9 @@ func checkConfig(c *session.Config) error {
 	case c.GetMaxFlows() > maxMaxFlows:
 		return fmt.Errorf("%d flows are more than %d", c.GetMaxFlows(), maxMaxFlows)
 	}
+	if filter := c.GetCapture().GetFilter(); len(filter) > session.MaxFilter {
+		return fmt.Errorf("a filter of %d instructions: want at most %d", len(filter), session.MaxFilter)
+	}
 	return nil
 }
 
