@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -276,9 +277,17 @@ func (a *agent) awaitConfig(ctx context.Context, present *Config) *Config {
 	}
 }
 
+// recordable returns the kinds that agents may record.
+func recordable(kinds []string) []string {
+	return slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool {
+		k := event.KindByName(kind)
+		return k != nil && k.Payload
+	})
+}
+
 // readConfig reads the configuration file. If it is wrong, the present configuration stays, or without one the default.
 func (a *agent) readConfig(present *Config) *Config {
-	read, err := readConfig(a.ConfigFile, a.Kernel.Kinds())
+	read, err := readConfig(a.ConfigFile, recordable(a.Kernel.Kinds()))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err == nil {

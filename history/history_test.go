@@ -109,6 +109,53 @@ func replay(tb testing.TB, b []byte) (n int, damaged []*DamageError, err error) 
 	}
 }
 
+// TestReader_ReusesMemoryOfFlows compares NextReusing with Next on events of two kinds, of which each has other fields.
+func TestReader_ReusesMemoryOfFlows(t *testing.T) {
+	var m memory
+	w, err := newWriter(&m, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1000
+	for i := range n {
+		ev := example(i)
+		if i%3 == 0 {
+			f := &event.Flow{Id: fmt.Sprint("f", i), Src: &event.Endpoint{Pod: "web"}}
+			if i%2 == 0 {
+				f.Dst = &event.Endpoint{Address: []byte{10, 0, 0, byte(i)}}
+				f.DstCounters = &event.Counters{BytesSent: 1}
+			}
+			ev.Kind = &event.Event_Flow{Flow: f}
+		}
+		if err := w.Write(ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var readers [2]*Reader
+	for i := range readers {
+		if readers[i], err = NewReader(bytes.NewReader(m.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+		defer readers[i].Close()
+	}
+	for i := range n {
+		want := new(event.Event)
+		got, err := readers[1].NextReusing()
+		if err := errors.Join(err, readers[0].Next(want)); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(got, want) {
+			t.Fatalf("event %d is %v, want %v", i, got, want)
+		}
+	}
+	if _, err := readers[1].NextReusing(); err != io.EOF {
+		t.Errorf("after the last event: %v", err)
+	}
+}
+
 func TestRecording_IsReplayed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.orb8")
 	w, err := Create(path, session)

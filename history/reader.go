@@ -55,6 +55,7 @@ type Reader struct {
 	rest           []byte // unread events of the frame
 	left           uint32 // number of unread events by the frame's header
 	events         wire.Decoder
+	memory         wire.Memory // of NextReusing
 	ended          bool
 
 	checker *check.Checker
@@ -146,12 +147,55 @@ func (r *Reader) Refused() (n uint64, reason error) { return r.refused, r.reason
 // whole frame of a cut one, and a *DamageError where reading cannot continue.
 func (r *Reader) Next(ev *event.Event) error {
 	for {
+		b, err := r.encoded()
+		if err != nil {
+			return err
+		}
+		if err := r.events.DecodeInto(ev, b); err != nil {
+			r.giveUp(err)
+		} else if r.accept(ev) {
+			return nil
+		}
+	}
+}
+
+// NextReusing returns an event as Next does, for callers that do not keep flows: one is valid until the next call.
+func (r *Reader) NextReusing() (*event.Event, error) {
+	for {
+		b, err := r.encoded()
+		if err != nil {
+			return nil, err
+		}
+		r.memory.Reset()
+		if ev, err := r.events.DecodeReusing(b, &r.memory); err != nil {
+			r.giveUp(err)
+		} else if r.accept(ev) {
+			return ev, nil
+		}
+	}
+}
+
+// accept reports whether an event is in the range of Only and valid.
+func (r *Reader) accept(ev *event.Event) bool {
+	if t := ev.GetTime(); t < r.from || r.isAfter(t) {
+		return false
+	}
+	if err := r.checker.Check(ev); err != nil {
+		r.refuse(err)
+		return false
+	}
+	return true
+}
+
+// encoded returns the next event of the file, encoded.
+func (r *Reader) encoded() ([]byte, error) {
+	for {
 		for len(r.rest) == 0 {
 			if r.ended {
-				return io.EOF
+				return nil, io.EOF
 			}
 			if err := r.frame(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		size, n := binary.Uvarint(r.rest)
@@ -170,18 +214,7 @@ func (r *Reader) Next(ev *event.Event) error {
 			r.refuse(fmt.Errorf("an event of %d bytes, limit %d", size, maxEvent))
 			continue
 		}
-		if err := r.events.DecodeInto(ev, b); err != nil {
-			r.giveUp(err)
-			continue
-		}
-		if t := ev.GetTime(); t < r.from || r.isAfter(t) {
-			continue
-		}
-		err := r.checker.Check(ev)
-		if err == nil {
-			return nil
-		}
-		r.refuse(err)
+		return b, nil
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 	maxEnded = 1 << 16
 	// summedFlowBytes and groupBytes are the approximate memory of a flow's last state, and of a group.
 	summedFlowBytes = 192
-	groupBytes      = 2048
+	groupBytes      = 2048 + 8*event.ResponseBuckets
 )
 
 // sums aggregate the flows of a query, each in its last state, as the caller may see it. Nodes cannot do this: they
@@ -32,8 +32,10 @@ type sums struct {
 	// their groups.
 	flows  map[string]flowState
 	foldAt int
-	at     uint64 // time of the rows, ns since the Unix epoch
-	share  *share
+	// bucketsHeld counts the buckets of the response times in flows.
+	bucketsHeld int
+	at          uint64 // time of the rows, ns since the Unix epoch
+	share       *share
 }
 
 // flowGroup is a row.
@@ -56,6 +58,9 @@ type flowState struct {
 type amounts struct {
 	values [len(summed)]uint64
 	known  [len(summed)]bool
+	// times are the response times as src has them; empty where there are none.
+	times   []uint64
+	longest uint64
 }
 
 // summed are the columns of flows that are summed, and where the sum goes.
@@ -95,11 +100,15 @@ func (s *sums) add(ev *event.Event) error {
 			state.values[i], state.known[i] = v.Uint(), true
 		}
 	}
+	if t := flow.GetSrcCounters().GetResponses(); len(t.GetHistogram()) > 0 {
+		state.times, state.longest = slices.Clone(t.Histogram), t.MaxMicros
+		s.bucketsHeld += len(state.times)
+	}
 	s.flows[flow.GetId()] = state
 	if len(s.flows) >= s.foldAt {
 		s.foldEnded()
 	}
-	return s.share.tryHold(partSums, len(s.flows)*summedFlowBytes+len(s.groups)*groupBytes)
+	return s.share.tryHold(partSums, len(s.flows)*summedFlowBytes+len(s.groups)*groupBytes+8*s.bucketsHeld)
 }
 
 // group returns the group of a flow.
@@ -135,6 +144,7 @@ func (s *sums) remove(id string) {
 		return
 	}
 	delete(s.flows, id)
+	s.bucketsHeld -= len(state.times)
 	g := state.group
 	if g.live--; g.live == 0 && g.done.flows == 0 && g != &s.others {
 		delete(s.groups, g.key)
@@ -152,6 +162,7 @@ func (s *sums) foldEnded() {
 		}
 		state.group.done.add(&state)
 		state.group.live--
+		s.bucketsHeld -= len(state.times)
 	}
 	s.flows, s.foldAt = open, max(s.foldAt, 2*len(open))
 }
@@ -196,6 +207,10 @@ func (t *total) add(f *flowState) {
 			t.values[i], t.known[i] = saturated(t.values[i], f.values[i]), true
 		}
 	}
+	if len(f.times) > 0 {
+		t.times = event.MergeResponses(nil, t.times, f.times)
+		t.longest = max(t.longest, f.longest)
+	}
 }
 
 // saturated returns a+b, or the largest number: agents are not trusted with their counters.
@@ -215,6 +230,13 @@ func (t *total) row(row *event.Event, at uint64) *event.Event {
 		if t.known[i] {
 			*c.field(sum) = &t.values[i]
 		}
+	}
+	times := &event.ResponseTimes{Histogram: t.times, MaxMicros: t.longest}
+	if n := event.ResponseCount(times); n > 0 {
+		p50, _ := event.ResponseQuantile(times, 50)
+		p99, _ := event.ResponseQuantile(times, 99)
+		sum.Responses, sum.ResponseP50Micros, sum.ResponseP99Micros = &n, &p50, &p99
+		sum.ResponseMaxMicros = &times.MaxMicros
 	}
 	return row
 }

@@ -400,6 +400,50 @@ func TestSums_HoldFewFlows(t *testing.T) {
 	}
 }
 
+func TestSums_MergeResponseTimes(t *testing.T) {
+	t.Parallel()
+	timed := func(id, pod string, phase event.Phase, longest uint64, histogram ...uint64) *event.Event {
+		ev := flowOf(id, pod, phase, 1)
+		ev.GetFlow().SrcCounters.Responses = &event.ResponseTimes{Histogram: histogram, MaxMicros: longest}
+		return ev
+	}
+	s := newTestSums(t, "src.pod")
+	s.foldAt = 3 // the first two are folded
+	at := func(micros, count uint64) uint64 {
+		return event.AppendResponses(nil, event.ResponseBucket(micros), count)[0]
+	}
+	for _, ev := range []*event.Event{
+		timed("1", "a", event.Phase_PHASE_UPDATE, 900, at(900, 5)), // not its last state
+		timed("1", "a", event.Phase_PHASE_CLOSED, 1000, at(1000, 40)),
+		timed("2", "a", event.Phase_PHASE_CLOSED, 50_000, at(1000, 50), at(50_000, 10)),
+		flowOf("3", "b", event.Phase_PHASE_UPDATE, 1),
+		timed("4", "a", event.Phase_PHASE_UPDATE, 7, at(7, 1)),
+	} {
+		if err := s.add(ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range s.rows() {
+		sum := row.GetFlowSum()
+		if sum.GetSrc().GetPod() == "b" {
+			if sum.Responses != nil || sum.ResponseP50Micros != nil || sum.ResponseMaxMicros != nil {
+				t.Errorf("a pod without responses has %v", sum)
+			}
+			continue
+		}
+		if n := sum.GetResponses(); n != 101 {
+			t.Errorf("%d responses, want 101", n)
+		}
+		p50, p99 := float64(sum.GetResponseP50Micros()), float64(sum.GetResponseP99Micros())
+		if math.Abs(p50-1000) > 46 || math.Abs(p99-50_000) > 2300 || sum.GetResponseMaxMicros() != 50_000 {
+			t.Errorf("%v", sum)
+		}
+	}
+	if s.bucketsHeld != 1 {
+		t.Errorf("%d buckets are held, want 1", s.bucketsHeld)
+	}
+}
+
 func TestSums_EndWhereMemoryDoes(t *testing.T) {
 	t.Parallel()
 	s := newTestSums(t, "src.pod")

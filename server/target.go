@@ -37,7 +37,7 @@ const (
 // tracedKinds are the kinds that agents can record.
 func tracedKinds() (names []string) {
 	for _, k := range event.Kinds() {
-		if !k.Row && k.Name != "lost" && k.Name != "nodeStatus" {
+		if !k.Row && !k.Payload && k.Name != "lost" && k.Name != "nodeStatus" {
 			names = append(names, k.Name)
 		}
 	}

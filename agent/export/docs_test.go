@@ -23,7 +23,7 @@ func attributesMarkdown() string {
 	var b bytes.Buffer
 	b.WriteString("### Attributes\n")
 	for _, k := range event.Kinds() {
-		if k.Row {
+		if k.Row || k.Payload {
 			continue
 		}
 		fmt.Fprintf(&b, "\n`%s`: %s\n\n| attribute | field |\n|---|---|\n", otlp.EventName(k.Name), k.Doc)

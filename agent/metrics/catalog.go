@@ -52,6 +52,7 @@ type familyID uint8
 const (
 	famNetwork familyID = iota
 	famRTT
+	famResponse
 	famTCP
 	famHandshake
 	famDNS
@@ -105,6 +106,7 @@ const (
 	resThrottledPeriods
 	resThrottled
 	resRunDelay
+	resLockWaits
 	resOOMKills
 	resCPUWaiting
 	resMemoryWaiting
@@ -164,6 +166,14 @@ var families = [numFamilies]family{
 		metrics: []metric{{name: "orb8_tcp_rtt_seconds", kind: histogramKind,
 			help: "Smoothed round-trip time of TCP connections: one observation at each update of a connection with " +
 				"traffic."}},
+	},
+	famResponse: {
+		name: "response", workloads: true, labels: workloadLabels("role", "peer"),
+		doc: "Response times of TCP: see [trace network](trace-network.md#response-times). `peer` is the kind of the " +
+			"other end's address, also where flows have the address.",
+		metrics: []metric{{name: "orb8_tcp_response_seconds", kind: histogramKind,
+			help: "Role client: time from sending a request to the arrival of its response. Role server: from the " +
+				"arrival of a request to sending its response. Within 4.6 %; the sum is exact."}},
 	},
 	famTCP: {
 		name: "tcp", workloads: true, labels: workloadLabels("role", "outcome"),
@@ -242,6 +252,8 @@ var families = [numFamilies]family{
 				help: "Time in which containers then stood still."},
 			resRunDelay: {name: "orb8_cpu_run_delay_seconds_total", unit: micro,
 				help: "Time in which tasks waited for a CPU, of all tasks together."},
+			resLockWaits: {name: "orb8_lock_wait_seconds_total", unit: micro,
+				help: "Time in which threads waited in futex(2) for mutexes, of all together, by samples."},
 			resOOMKills: {name: "orb8_oom_kills_total", help: "Processes that the kernel killed for lack of memory."},
 			resCPUWaiting: {name: "orb8_pressure_cpu_waiting_seconds_total", unit: micro,
 				help: "Time in which some task of a container waited for a CPU (pressure stall information)."},

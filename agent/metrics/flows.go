@@ -12,6 +12,9 @@ import (
 // cumulative counters, of which the differences count.
 type flow struct {
 	row, rtt *row
+	// response is the row of its response times, times those of its last event; nil: there are none.
+	response *row
+	times    *responseTimes
 	pod      *podRef // nil: unknown
 	start    uint64  // ns since the Unix epoch; 0: before the agent's process
 	values   [netOpened]uint64
@@ -70,7 +73,12 @@ func (t *Table) onFlow(encoded []byte) bool {
 		return true
 	} else if baseline {
 		f.base(&t.part)
+		t.countResponses(f, &h, true)
 	}
+	if f.observation != t.flows.observation { // another tracer, which has counted response times from zero
+		f.times = nil
+	}
+	t.countResponses(f, &h, false)
 	f.seen, f.observation = t.time, t.flows.observation
 	traffic := f.count(&t.part)
 	if t.crowd != nil {
@@ -146,6 +154,7 @@ func (t *Table) follow(h *half, baseline bool) *flow {
 		t.place(f, h)
 		f.row.add(netOpened, 1)
 		f.count(&t.part)
+		t.countResponses(f, h, false)
 		t.close(f)
 		f.leave()
 		return nil
@@ -156,7 +165,7 @@ func (t *Table) follow(h *half, baseline bool) *flow {
 	} else {
 		f = &flow{}
 	}
-	*f = flow{start: h.start, pod: t.pods.byUID[string(t.subject.uid)]}
+	*f = flow{start: h.start, pod: t.pods.byUID[string(t.subject.uid)], observation: t.flows.observation}
 	fl.all[h.id] = f
 	t.place(f, h)
 	if !baseline {
@@ -187,7 +196,7 @@ func (f *flow) leave() {
 	if !f.closed {
 		f.row.values[netOpen]--
 	}
-	f.row, f.rtt = nil, nil
+	f.row, f.rtt, f.response = nil, nil, nil
 }
 
 // flowRow returns the row of a flow.

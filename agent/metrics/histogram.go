@@ -33,20 +33,25 @@ type histogram struct {
 // observe adds a time. Negative ones count as 0.
 func (h *histogram) observe(d time.Duration) {
 	d = max(d, 0)
-	h.count++
 	h.sum += d
+	h.observeMany(d, 1)
+}
+
+// observeMany adds n times that are about d, but not to the sum.
+func (h *histogram) observeMany(d time.Duration, n uint64) {
+	h.count += n
 	v := d.Seconds()
 	for i, bound := range classicBounds {
 		if v <= bound {
-			h.classic[i]++
+			h.classic[i] += n
 			break
 		}
 	}
 	if v <= zeroThreshold {
-		h.zero++
+		h.zero += n
 		return
 	}
-	h.native[nativeIndex(v)]++
+	h.native[nativeIndex(v)] += n
 }
 
 // quarters are the bounds of a doubling's buckets: 2^(i/4-1), as math.Frexp normalises.

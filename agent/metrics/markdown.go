@@ -46,7 +46,7 @@ func Markdown() []byte {
 		f := &families[i]
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", f.name, wrap(f.doc))
 		if len(f.labels) > 0 {
-			fmt.Fprintf(&b, "Labels: `%s`.\n\n", strings.Join(f.labels, "`, `"))
+			b.WriteString(wrap("Labels: `"+strings.Join(f.labels, "`, `")+"`.") + "\n\n")
 		}
 		b.WriteString("| metric | type | meaning |\n|---|---|---|\n")
 		for _, m := range f.metrics {

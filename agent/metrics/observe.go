@@ -219,6 +219,7 @@ var resourceParts = [...]struct {
 		resThrottledPeriods},
 		{6, resThrottled}}},
 	{resourcesRunQueue, []struct{ field, value int }{{2, resRunDelay}}},
+	{resourcesLocks, []struct{ field, value int }{{1, resLockWaits}}},
 	{resourcesMemory, []struct{ field, value int }{{1, resMemory}, {2, resWorkingSet}, {3, resMemoryLimit},
 		{6, resOOMKills}}},
 	{resourcesPressure, []struct{ field, value int }{{1, resCPUWaiting}, {3, resMemoryWaiting}, {5, resMemoryStalled},

@@ -82,7 +82,8 @@ type Table struct {
 	second *timestamppb.Timestamp
 
 	// What follows is reused.
-	event, kind, part, end message
+	event, kind, part, end, times message
+	numbers                       []uint64
 	// candidate is the key of what had no row of its own, in crowd; nil: it has one.
 	candidate             hash
 	crowd                 *crowd

@@ -48,6 +48,10 @@ const (
 	counterRetransmits     = 5
 	counterSrttMicros      = 6
 	counterDropped         = 7
+	counterResponses       = 8
+
+	timesHistogram = 1
+	timesTotal     = 3
 
 	tcpOutcome   = 1
 	tcpObserved  = 4
@@ -86,6 +90,7 @@ const (
 	resourcesMemory   = 5
 	resourcesPressure = 6
 	resourcesIO       = 7
+	resourcesLocks    = 8
 
 	statusState = 1
 

@@ -175,6 +175,11 @@ func quantile(q, metric, selector, labels string) Query {
 	return Query{estimate("", "") + " or " + estimate("le", "_bucket"), legend}
 }
 
+// topQuantile is quantile for the ten largest.
+func topQuantile(q, metric, selector, labels string) Query {
+	return Query{"topk(10, " + quantile(q, metric, selector, labels).Expr + ")", by(labels)}
+}
+
 // quantiles are the median and the 99th percentile.
 func quantiles(metric, selector, labels string) []Query {
 	return []Query{quantile("0.5", metric, selector, labels), quantile("0.99", metric, selector, labels)}

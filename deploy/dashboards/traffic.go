@@ -7,6 +7,9 @@ const (
 	onNode      = `node=~"$node"`
 )
 
+// awaited describes response times of clients.
+const awaited = "From sending a request to the arrival of its response."
+
 // failed selects connections that were not made or broke.
 const failed = `, outcome=~"refused|reset|timeout|unreachable|failed"`
 
@@ -44,6 +47,10 @@ func clusterDashboard() Dashboard {
 					ratio("orb8_network_retransmitted_segments_total", "orb8_network_sent_packets_total",
 						s+`, protocol="tcp"`, "namespace")),
 				graph("Round-trip time", "s", quantiles("orb8_tcp_rtt_seconds", s+`, role="client"`, "namespace")...),
+				graph("Response time", "s",
+					quantiles("orb8_tcp_response_seconds", s+`, role="client"`, "namespace")...).about(awaited),
+				graph("Workloads that wait longest for responses", "s", topQuantile("0.99",
+					"orb8_tcp_response_seconds", s+`, role="client"`, "namespace, workload")).about(awaited),
 			}},
 			{"Losses of packets", []Panel{
 				graph("Dropped by reason", "pps", rate("orb8_drops_packets_total", s, "reason")),
@@ -83,6 +90,11 @@ func workloadDashboard() Dashboard {
 				graph("Round-trip time", "s", quantiles("orb8_tcp_rtt_seconds", s, "workload, role")...),
 				graph("Handshakes of opened connections", "s",
 					quantiles("orb8_tcp_handshake_seconds", s, "workload")...),
+				graph("Response time of what it asks", "s",
+					quantiles("orb8_tcp_response_seconds", s+`, role="client"`, "workload, peer")...).about(awaited),
+				graph("Response time of what it answers", "s",
+					quantiles("orb8_tcp_response_seconds", s+`, role="server"`, "workload, peer")...).
+					about("From the arrival of a request to sending the response."),
 			}},
 			{"DNS", []Panel{
 				graph("Queries", "reqps", rate("orb8_dns_queries_total", s, "workload, role, outcome, rcode")),
@@ -213,9 +225,8 @@ func dnsDashboard() Dashboard {
 				graph("Of clients", "s", quantiles("orb8_dns_latency_seconds", clients, "namespace")...),
 				graph("Of servers", "s",
 					quantiles("orb8_dns_latency_seconds", s+`, role="server"`, "namespace, workload")...),
-				graph("Workloads that wait longest", "s", Query{"topk(10, " +
-					quantile("0.99", "orb8_dns_latency_seconds", clients, "namespace, workload").Expr + ")",
-					by("namespace, workload")}),
+				graph("Workloads that wait longest", "s",
+					topQuantile("0.99", "orb8_dns_latency_seconds", clients, "namespace, workload")),
 			}},
 		},
 	}
