@@ -9,17 +9,20 @@ const maxFindings = 5
 
 // Advice collects findings from the events of a session.
 type Advice struct {
-	// path and limits are nil where only GPUs matter.
-	path   *searchPath
-	limits *limits
-	gpus   *gpus
+	// path and limits are nil where other views show such things.
+	path     *searchPath
+	limits   *limits
+	troubles *troubles
+	gpus     *gpus
 }
 
 // New returns an Advice for events of all kinds.
-func New() *Advice { return &Advice{path: newSearchPath(), limits: newLimits(), gpus: newGPUs()} }
+func New() *Advice {
+	return &Advice{path: newSearchPath(), limits: newLimits(), troubles: newTroubles(), gpus: newGPUs()}
+}
 
-// NewGPU returns an Advice for GPU events only.
-func NewGPU() *Advice { return &Advice{gpus: newGPUs()} }
+// NewTop returns an Advice for top, whose tables show lookups and limits.
+func NewTop() *Advice { return &Advice{troubles: newTroubles(), gpus: newGPUs()} }
 
 // Add processes one event and does not keep it.
 func (a *Advice) Add(ev *event.Event) {
@@ -27,6 +30,7 @@ func (a *Advice) Add(ev *event.Event) {
 		a.path.add(ev)
 		a.limits.add(ev)
 	}
+	a.troubles.add(ev)
 	a.gpus.add(ev)
 }
 
@@ -35,5 +39,6 @@ func (a *Advice) Lines() (lines []string) {
 	if a.path != nil {
 		lines = append(a.path.summary(), a.limits.summary()...)
 	}
+	lines = append(lines, a.troubles.summary()...)
 	return append(lines, a.gpus.summary()...)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestAdvice_LinesInOrder(t *testing.T) {
-	all, gpuOnly := New(), NewGPU()
+	all, top := New(), NewTop()
 	percent := uint64(95)
 	for _, ev := range []*event.Event{
 		{Node: "n1", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
@@ -20,9 +20,12 @@ func TestAdvice_LinesInOrder(t *testing.T) {
 		}}},
 		lookup("web", "api.example.com.shop.svc.cluster.local.", "NXDOMAIN"),
 		lookup("web", "api.example.com.", "NOERROR"),
+		attempt("web", event.TCPOutcome_TCP_OUTCOME_REFUSED, event.Side_SIDE_SRC),
+		attempt("web", event.TCPOutcome_TCP_OUTCOME_TIMEOUT, event.Side_SIDE_SRC),
+		attempt("web", event.TCPOutcome_TCP_OUTCOME_ABANDONED, event.Side_SIDE_SRC),
 	} {
 		all.Add(ev)
-		gpuOnly.Add(ev)
+		top.Add(ev)
 	}
 	kinds := func(lines []string) (kinds []string) {
 		for _, line := range lines {
@@ -31,10 +34,10 @@ func TestAdvice_LinesInOrder(t *testing.T) {
 		}
 		return kinds
 	}
-	if got, want := kinds(all.Lines()), []string{"search path", "memory", "gpu"}; !slices.Equal(got, want) {
+	if got, want := kinds(all.Lines()), []string{"search path", "memory", "failures", "gpu"}; !slices.Equal(got, want) {
 		t.Errorf("lines %q, want %q", all.Lines(), want)
 	}
-	if got, want := kinds(gpuOnly.Lines()), []string{"gpu"}; !slices.Equal(got, want) {
-		t.Errorf("lines %q, want %q", gpuOnly.Lines(), want)
+	if got, want := kinds(top.Lines()), []string{"failures", "gpu"}; !slices.Equal(got, want) {
+		t.Errorf("lines %q, want %q", top.Lines(), want)
 	}
 }

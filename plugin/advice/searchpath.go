@@ -6,16 +6,15 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/internal/searchpath"
 )
 
 // maxNames bounds the queried names that are tracked.
 const maxNames = 10_000
 
-// searchPath finds the lookups that a pod's DNS search path wastes. Kubernetes sets ndots:5: a resolver appends the
-// pod's namespace, the service domain and the cluster zone to a name with fewer dots before it queries the name itself.
+// searchPath finds the lookups that a pod's DNS search path wastes.
 type searchPath struct {
-	// zones are the DNS zones of the cluster ("cluster.local"), read from the queried names.
-	zones map[string]bool
+	zones searchpath.Zones
 	names map[podName]*lookups
 	total int
 }
@@ -30,7 +29,7 @@ type lookups struct {
 }
 
 func newSearchPath() *searchPath {
-	return &searchPath{zones: map[string]bool{}, names: map[podName]*lookups{}}
+	return &searchPath{names: map[podName]*lookups{}}
 }
 
 func (s *searchPath) add(ev *event.Event) {
@@ -47,26 +46,12 @@ func (s *searchPath) add(ev *event.Event) {
 			l.exists = true
 		}
 	case "NXDOMAIN":
-		if base := s.base(ev.GetNamespace(), name); strings.Contains(base, ".") {
+		if base := s.zones.Base(ev.GetNamespace(), name); strings.Contains(base, ".") {
 			if l := s.of(ev, base); l != nil {
 				l.wasted++
 			}
 		}
 	}
-}
-
-// base strips the search path from a name; empty where the name has none.
-func (s *searchPath) base(namespace, name string) string {
-	if base, zone, ok := strings.Cut(name, "."+namespace+".svc."); ok {
-		s.zones[zone] = true
-		return base
-	}
-	for zone := range s.zones {
-		if base, ok := strings.CutSuffix(name, "."+zone); ok {
-			return strings.TrimSuffix(base, ".svc")
-		}
-	}
-	return ""
 }
 
 func (s *searchPath) of(ev *event.Event, name string) *lookups {

@@ -47,6 +47,9 @@ func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 		if e.SrttMicros > 0 {
 			parts = append(parts, string(event.AppendMicros(nil, e.SrttMicros)))
 		}
+		if e.ResponseP99Micros != nil {
+			parts = append(parts, "p99 "+string(event.AppendMicros(nil, *e.ResponseP99Micros)))
+		}
 		if e.Failed > 0 {
 			parts = append(parts, fmt.Sprintf("%d failed", e.Failed))
 		}

@@ -27,3 +27,12 @@ func TestCalls_NameAmbiguousServicePorts(t *testing.T) {
 		t.Errorf("%v with %d ids, want %v", labels, len(ids), want)
 	}
 }
+
+func TestCalls_ShowResponseTimes(t *testing.T) {
+	p99 := uint64(12500)
+	from, to := model.Party{Kind: "workload", Name: "web"}, model.Party{Kind: "service", Name: "db"}
+	g, _ := Calls([]model.Edge{{From: from, To: to, Flows: 1, ResponseP99Micros: &p99}, {From: to, To: from}}, "")
+	if with, without := g.Edges[0].Label, g.Edges[1].Label; with != "0/s 1 open p99 12.5ms" || without != "0/s" {
+		t.Errorf("%q and %q", with, without)
+	}
+}

@@ -14,6 +14,7 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 	}
 	a := m.answer(q, now)
 	of := sum{group: a.q.Group, window: a.window, dimensions: noDimensions()}
+	of.whole = len(q.Within) == 0 || a.q.Group.each
 	lines := m.topic.LinesOf(a.q.Group)
 	history := newTimeSeries(a.window, lines, m.started)
 	var rtt histogram

@@ -24,7 +24,12 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 			s = &sum{window: covered}
 			sums[key] = s
 		}
-		s.add(l, 0)
+		s.add(l, 0) // with the response times of one end
+		other := serverEnd
+		if w.flipped {
+			other = clientEnd
+		}
+		s.addResponses(l, other)
 	})
 	var all []Edge
 	for key, s := range sums {
@@ -38,6 +43,7 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 			Retransmits: whole(s.amounts[retransmits]),
 		}
 		e.SrttMicros = s.meanSrtt()
+		e.ResponseP99Micros = s.responseP99()
 		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b Edge) int {

@@ -190,6 +190,9 @@ type Edge struct {
 	// SrttMicros is the mean of the smoothed round-trip times of the flows that are open or ended in the window; 0:
 	// unknown.
 	SrttMicros uint64
+	// ResponseP99Micros is what 99 of 100 responses in the window did not exceed, as clients have them, or else as the
+	// servers do; nil: there was none.
+	ResponseP99Micros *uint64
 }
 
 // Party is one end of an Edge.
@@ -296,6 +299,13 @@ func (m *Model) Mark(now time.Time) {
 		clear(l.total)
 		if l.latencies != nil {
 			clear(l.latencies.all[:])
+		}
+		if l.responses != nil {
+			for _, ring := range l.responses.rings {
+				if ring != nil {
+					ring.all = times{}
+				}
+			}
 		}
 	})
 }

@@ -70,9 +70,11 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 	l.live = true
 	grown := amountsOf(f)
 	var new [maxAmounts]uint64
+	baseline := made &&
+		(f.GetStartTime() == 0 || f.GetPhase() == event.Phase_PHASE_UPDATE || s.isPreexisting(f.GetStartTime()))
 	if made {
 		// What went before it was first seen is not of any window.
-		if f.GetStartTime() == 0 || f.GetPhase() == event.Phase_PHASE_UPDATE || s.isPreexisting(f.GetStartTime()) {
+		if baseline {
 			l.seen = grown
 		} else {
 			l.pair.closedTotals.add(now, s.spec.amounts, [maxAmounts]uint64{opened: 1})
@@ -88,6 +90,7 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 		l.srttMicros = micros
 	}
 	l.add(now, s.spec.own, new)
+	l.addResponses(f, now, baseline)
 	if f.GetPhase() != event.Phase_PHASE_CLOSED {
 		return
 	}
@@ -110,11 +113,7 @@ func amountsOf(f *event.Flow) (a [3]uint64) {
 
 // addConnection counts a TCP connection that came to nothing or was reset.
 func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
-	switch t.GetOutcome() {
-	case event.TCPOutcome_TCP_OUTCOME_REFUSED, event.TCPOutcome_TCP_OUTCOME_RESET, event.TCPOutcome_TCP_OUTCOME_TIMEOUT,
-		event.TCPOutcome_TCP_OUTCOME_UNREACHABLE, event.TCPOutcome_TCP_OUTCOME_ABANDONED,
-		event.TCPOutcome_TCP_OUTCOME_FAILED:
-	default:
+	if o := t.GetOutcome(); !o.NeverMade() && o != event.TCPOutcome_TCP_OUTCOME_RESET {
 		return
 	}
 	src, dst := t.GetSrc(), t.GetDst()
@@ -254,6 +253,7 @@ func fillNetwork(ev *event.Event, r *sum) {
 	if mean := r.meanSrtt(); mean != 0 {
 		t.SrttMicros = &mean
 	}
+	r.fillResponses(t)
 }
 
 // meanSrtt is the mean round-trip time of the flows that live and of those that ended in the window, µs; 0 where none

@@ -68,7 +68,7 @@ func (a *answer) collect() {
 			}
 			if !counted {
 				counted = true
-				one = sum{group: a.q.Group, key: seriesKey(l), window: a.window}
+				one = sum{group: a.q.Group, key: seriesKey(l), window: a.window, whole: true}
 				one.add(l, side)
 				if a.q.Group.each { // a flow is one row, from the end that opened it
 					a.judge(&one, found{series: l, side: side, tie: l.id})
@@ -201,7 +201,7 @@ func (a *answer) table() Table {
 	shown := make([]*sum, len(rows))
 	for i, f := range rows {
 		if shown[i] = f.sum; f.sum == nil {
-			shown[i] = &sum{group: a.q.Group, key: seriesKey(f.series), window: a.window}
+			shown[i] = &sum{group: a.q.Group, key: seriesKey(f.series), window: a.window, whole: true}
 			shown[i].add(f.series, f.side)
 			shown[i].addTrend(f.series, f.side)
 		}

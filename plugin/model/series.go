@@ -101,6 +101,7 @@ type series struct {
 
 	ring      *ring
 	latencies *latencies
+	responses *responses
 	counted   []uint64 // the histogram of the last event
 	gauge     *gauge   // top gpu: what was last seen of a GPU
 	process   *process // top gpu: of a process
@@ -149,6 +150,7 @@ func (l *series) merge(other *series, width int) {
 		}
 		l.latencies.merge(other.latencies)
 	}
+	l.mergeResponses(other)
 }
 
 func (l *latencies) merge(other *latencies) {

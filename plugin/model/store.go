@@ -146,7 +146,8 @@ func (s *store) each(do func(*series)) {
 		do(l)
 	}
 	for _, w := range s.pairs {
-		if w.closedTotals.ring != nil || w.closedTotals.latencies != nil {
+		if w.closedTotals.ring != nil || w.closedTotals.latencies != nil ||
+			w.closedTotals.responses != nil {
 			do(w.closedTotals)
 		}
 	}

@@ -33,10 +33,14 @@ type sum struct {
 	srtts   int
 	trend   [slots]float64
 	latency *histogram
-	gauges  []*gauge
+	// responses are the response times of the row's pods as clients, and as servers.
+	responses [bothEnds]times
+	gauges    []*gauge
 	// processes are those that live.
 	processes []*process
 
+	// whole: the row is of both ends of its series, not only of the one that it is seen from.
+	whole  bool
 	window *queryWindow
 }
 
@@ -128,6 +132,14 @@ func (r *sum) add(l *series, side int) {
 		}
 		l.latencies.sum(r.window.window, r.window.now, r.latency)
 	}
+	end := clientEnd
+	switch {
+	case r.whole:
+		end = bothEnds
+	case w.flipped != (side == 1):
+		end = serverEnd
+	}
+	r.addResponses(l, end)
 }
 
 // addTrend adds the time series of the window.
@@ -172,6 +184,13 @@ func (r *sum) plus(o *sum, sign float64) {
 			r.gauges = append(r.gauges, o.gauges...)
 		} else {
 			r.gauges = slices.DeleteFunc(r.gauges, func(g *gauge) bool { return slices.Contains(o.gauges, g) })
+		}
+	}
+	for end := range o.responses {
+		if sign > 0 {
+			r.responses[end].add(&o.responses[end])
+		} else {
+			r.responses[end] = r.responses[end].minus(&o.responses[end])
 		}
 	}
 	if o.latency != nil {

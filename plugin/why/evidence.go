@@ -36,7 +36,7 @@ func collect(devices []*podDevice, number func(*podDevice) float64) (list []floa
 
 func addDeviceEvidence(e *event.GpuEvidence, devices []*podDevice) {
 	whole := func(row int) []float64 {
-		return collect(devices, func(s *podDevice) float64 { return s.device.series.whole(row) })
+		return collect(devices, func(s *podDevice) float64 { return s.device.series.Whole(row) })
 	}
 	percent := func(row int) *float64 {
 		list := whole(row)
@@ -47,13 +47,13 @@ func addDeviceEvidence(e *event.GpuEvidence, devices []*podDevice) {
 	e.SmPercent, e.TensorPercent, e.DramPercent = percent(rowSM), percent(rowTensor), percent(rowDRAM)
 	e.PowerPercent, e.ClockPercent = percent(rowPower), percent(rowClock)
 	e.PcieReceivedPerSecond, e.PcieSentPerSecond, e.NvlinkPerSecond = sum(rowReceived), sum(rowSent), sum(rowNVLink)
-	middle := func(s *podDevice) float64 { return s.throttled(s.clock.seen() / 2) }
+	middle := func(s *podDevice) float64 { return s.throttled(s.clock.Seen() / 2) }
 	if len(collect(devices, middle)) == 0 {
 		return
 	}
 	var throttled []float64
 	for _, s := range devices {
-		for slot := range s.clock.seen() {
+		for slot := range s.clock.Seen() {
 			if x := s.throttled(slot); known(x) {
 				throttled = append(throttled, x)
 			}
@@ -79,8 +79,8 @@ func (w *Watch) addDeviceErrors(e *event.GpuEvidence, devices []*podDevice) {
 			if d.temperature != nil {
 				e.TemperatureCelsius = proto.Uint64(max(e.GetTemperatureCelsius(), uint64(*d.temperature)))
 			}
-			n, _ := d.lastECC.growth(d.leastECC)
-			grown, ecc = grown+n, ecc || d.lastECC.known
+			n, _ := d.lastECC.Growth(d.leastECC)
+			grown, ecc = grown+n, ecc || d.lastECC.Known
 		}
 	}
 	slices.Sort(throttles)
@@ -96,7 +96,7 @@ func addCallEvidence(e *event.GpuEvidence, processes []*process) {
 	sum := func(row int) float64 {
 		x := nan
 		for _, r := range processes {
-			x = total(x, r.series.whole(row))
+			x = total(x, r.series.Whole(row))
 		}
 		return x
 	}
@@ -139,7 +139,7 @@ func (w *Watch) addPodEvidence(e *event.GpuEvidence, p *pod) {
 	e.IoPressurePercent, e.MemoryPressurePercent = percent(rowPSIIO), percent(rowPSIMemory)
 	e.RunQueue, e.ReadPerSecond = number(sum(rowRunQueue)), number(sum(rowRead))
 	if n := w.nodes[p.node]; n != nil && w.flowsTraced {
-		rate := func(row int) *float64 { return number(n.clock.rate(&p.series, row, 0, w.slots)) }
+		rate := func(row int) *float64 { return number(n.clock.Rate(&p.series, row, 0, w.slots)) }
 		e.NetworkReceivedPerSecond, e.PeerReceivedPerSecond = rate(rowNet), rate(rowPeer)
 		e.RetransmitsPerSecond = rate(rowRetransmits)
 	}

@@ -10,7 +10,7 @@ type judgement struct {
 	shares        []float64 // by cause; together 1
 	first, second event.GpuCause
 	margin        float64
-	confidence    event.GpuConfidence
+	confidence    event.Confidence
 	missing       []string
 	devices       []*podDevice
 	slots         int // seen, of any device
@@ -25,13 +25,13 @@ func (w *Watch) judge(devices []*podDevice) *judgement {
 	}
 	failing, untouched := false, true
 	for _, s := range devices {
-		j.slots = max(j.slots, s.clock.seen())
+		j.slots = max(j.slots, s.clock.Seen())
 		failing = failing || w.failing(s.device)
 		untouched = untouched && s.untouched()
 	}
 	for _, s := range devices {
 		if w.failing(s.device) {
-			t.AddSlots(sick, max(s.clock.seen(), 1))
+			t.AddSlots(sick, max(s.clock.Seen(), 1))
 			continue
 		}
 		s.divide(t, untouched)
@@ -69,10 +69,10 @@ func (s *podDevice) divide(t *tally, untouched bool) {
 }
 
 // confidences are those of events, by the engine's.
-var confidences = map[engine.Confidence]event.GpuConfidence{
-	engine.Low:    event.GpuConfidence_GPU_CONFIDENCE_LOW,
-	engine.Medium: event.GpuConfidence_GPU_CONFIDENCE_MEDIUM,
-	engine.High:   event.GpuConfidence_GPU_CONFIDENCE_HIGH,
+var confidences = map[engine.Confidence]event.Confidence{
+	engine.Low:    event.Confidence_CONFIDENCE_LOW,
+	engine.Medium: event.Confidence_CONFIDENCE_MEDIUM,
+	engine.High:   event.Confidence_CONFIDENCE_HIGH,
 }
 
 // setConfidence sets the confidence of a judgement, and the signals that it lacks.
@@ -89,7 +89,7 @@ func (w *Watch) setConfidence(j *judgement, t *tally) {
 	for _, s := range j.devices {
 		doubtful = doubtful || s.shared
 	}
-	j.confidence = event.GpuConfidence_GPU_CONFIDENCE_HIGH
+	j.confidence = event.Confidence_CONFIDENCE_HIGH
 	if j.first != sick {
 		j.confidence = confidences[engine.Grounds{Slots: j.slots, First: j.shares[j.first], Margin: j.margin,
 			Missing: len(missing), Doubtful: doubtful}.Confidence()]

@@ -1,6 +1,9 @@
 package why
 
-import "github.com/orb8-dev/kubectl-orb8/event"
+import (
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/slots"
+)
 
 // Rows of a container's series.
 const (
@@ -16,7 +19,7 @@ const (
 )
 
 // containerCounters are the cumulative numbers of a container.
-type containerCounters struct{ runDelay, readBytes, readMicros counter }
+type containerCounters struct{ runDelay, readBytes, readMicros slots.Counter }
 
 // onResources takes a sample of a container.
 func (w *Watch) onResources(ev *event.Event, r *event.Resources) {
@@ -26,21 +29,21 @@ func (w *Watch) onResources(ev *event.Event, r *event.Resources) {
 	if n == nil || p == nil || r.GetId() == "" {
 		return
 	}
-	n.clock.last = max(n.clock.last, at)
+	n.clock.Last = max(n.clock.Last, at)
 	c := w.container(p, r.GetId())
 	if c == nil {
 		return
 	}
-	from, to := samplePeriod(at, r.GetIntervalMicros())
+	from, to := slots.SamplePeriod(at, r.GetIntervalMicros())
 	add := func(row int, v *uint64, scale float64) {
 		if v != nil {
-			n.clock.add(&c.series, row, from, to, float64(*v)*scale)
+			n.clock.Add(&c.series, row, from, to, float64(*v)*scale)
 		}
 	}
 	if cpu := r.GetCpu(); cpu != nil {
 		add(rowCPU, cpu.Millis, 1e-3)
 		add(rowCPUThrottled, cpu.ThrottledPercent, 1e-2)
-		c.limit = copyOf(cpu.LimitMillis)
+		c.limit = slots.CopyOf(cpu.LimitMillis)
 	}
 	if psi := r.GetPressure(); psi != nil {
 		add(rowPSICPU, psi.CpuSomePercent, 1e-2)
@@ -49,10 +52,10 @@ func (w *Watch) onResources(ev *event.Event, r *event.Resources) {
 	}
 	var now containerCounters
 	if q := r.GetRunQueue(); q != nil {
-		now.runDelay = counterOf(q.DelayMicros)
+		now.runDelay = slots.CounterOf(q.DelayMicros)
 	}
 	if io := r.GetIo(); io != nil {
-		now.readBytes, now.readMicros = counterOf(io.ReadBytes), counterOf(io.ReadMicros)
+		now.readBytes, now.readMicros = slots.CounterOf(io.ReadBytes), slots.CounterOf(io.ReadMicros)
 	}
 	last, since := c.counters, c.at
 	if at <= since {
@@ -63,9 +66,9 @@ func (w *Watch) onResources(ev *event.Event, r *event.Resources) {
 		return
 	}
 	seconds := float64(at-since) / 1e9
-	rate := func(row int, was, is counter, scale float64) {
-		if grown, ok := is.growth(was); ok {
-			n.clock.add(&c.series, row, since, at, float64(grown)*scale/seconds)
+	rate := func(row int, was, is slots.Counter, scale float64) {
+		if grown, ok := is.Growth(was); ok {
+			n.clock.Add(&c.series, row, since, at, float64(grown)*scale/seconds)
 		}
 	}
 	rate(rowRunQueue, last.runDelay, now.runDelay, 1e-6)

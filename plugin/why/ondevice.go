@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/slots"
 )
 
 // Rows of a device's series.
@@ -44,8 +45,8 @@ func (w *Watch) onDeviceSample(n *node, ev *event.Event, g *event.Gpu) {
 	if d == nil {
 		return
 	}
-	from, to := samplePeriod(ev.GetTime(), g.GetPeriodMicros())
-	add := func(row int, v float64) { n.clock.add(&d.series, row, from, to, v) }
+	from, to := slots.SamplePeriod(ev.GetTime(), g.GetPeriodMicros())
+	add := func(row int, v float64) { n.clock.Add(&d.series, row, from, to, v) }
 	d.samples++
 	d.lost = false
 	d.addUsers(g.GetUsedBy())
@@ -99,10 +100,10 @@ func (w *Watch) onHealth(d *device, h *event.GpuHealth, add func(int, float64), 
 		add(rowPower, float64(h.GetPowerMilliwatts())/float64(h.GetPowerLimitMilliwatts()))
 	}
 	if t := h.TemperatureCelsius; t != nil && (d.temperature == nil || *t > *d.temperature) {
-		d.temperature = copyOf(t)
+		d.temperature = slots.CopyOf(t)
 	}
-	if ecc := counterOf(h.EccUncorrected); ecc.known {
-		if !d.leastECC.known || ecc.value < d.leastECC.value {
+	if ecc := slots.CounterOf(h.EccUncorrected); ecc.Known {
+		if !d.leastECC.Known || ecc.Value < d.leastECC.Value {
 			d.leastECC = ecc
 		}
 		d.lastECC = ecc

@@ -24,7 +24,7 @@ func (w *Watch) onFlow(ev *event.Event, f *event.Flow) {
 	if n == nil || f.GetId() == "" {
 		return
 	}
-	n.clock.last = max(n.clock.last, at)
+	n.clock.Last = max(n.clock.Last, at)
 	s := w.flows[f.GetId()]
 	if s == nil {
 		if len(w.flows) == maxFlows {
@@ -47,7 +47,7 @@ func (w *Watch) onFlow(ev *event.Event, f *event.Flow) {
 	if !s.seen && f.GetStartTime() != 0 && f.GetStartTime() < at {
 		// The flow began in the window: all that it has received is new.
 		from = f.GetStartTime()
-		s.seen = n.clock.start != 0 && from >= n.clock.start
+		s.seen = n.clock.Start != 0 && from >= n.clock.Start
 	}
 	if s.seen && at > from {
 		peers := sameWorkload(f.GetSrc(), f.GetDst())
@@ -77,13 +77,13 @@ func (w *Watch) addReceived(e *event.Endpoint, from, to, bytes, segments uint64,
 		return
 	}
 	n := w.nodes[p.node]
-	if n == nil || n.clock.start == 0 {
+	if n == nil || n.clock.Start == 0 {
 		return
 	}
 	row := rowNet
 	if fromPeer {
 		row = rowPeer
 	}
-	n.clock.addAmount(&p.series, row, from, to, float64(bytes))
-	n.clock.addAmount(&p.series, rowRetransmits, from, to, float64(segments))
+	n.clock.AddAmount(&p.series, row, from, to, float64(bytes))
+	n.clock.AddAmount(&p.series, rowRetransmits, from, to, float64(segments))
 }

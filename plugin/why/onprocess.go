@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/slots"
 )
 
 // Rows of a process's series. The first ones are rates of the counters of calls.
@@ -24,14 +25,15 @@ const (
 const processRows = rowOwnSM + 1
 
 // callCounters are the counters of calls, by row.
-type callCounters [callRows]counter
+type callCounters [callRows]slots.Counter
 
 func readCalls(c *event.GpuCalls) callCounters {
 	return callCounters{
-		rowLaunches: counterOf(c.Launches), rowGraphs: counterOf(c.GraphLaunches),
-		rowHostToDevice: counterOf(c.HostToDeviceBytes), rowDeviceToHost: counterOf(c.DeviceToHostBytes),
-		rowOtherBytes: counterOf(c.OtherBytes), rowCopy: counterOf(c.CopyMicros), rowSync: counterOf(c.SyncMicros),
-		rowSyncs: counterOf(c.Syncs), rowCollectives: counterOf(c.Collectives),
+		rowLaunches: slots.CounterOf(c.Launches), rowGraphs: slots.CounterOf(c.GraphLaunches),
+		rowHostToDevice: slots.CounterOf(c.HostToDeviceBytes), rowDeviceToHost: slots.CounterOf(c.DeviceToHostBytes),
+		rowOtherBytes: slots.CounterOf(c.OtherBytes),
+		rowCopy:       slots.CounterOf(c.CopyMicros), rowSync: slots.CounterOf(c.SyncMicros),
+		rowSyncs: slots.CounterOf(c.Syncs), rowCollectives: slots.CounterOf(c.Collectives),
 	}
 }
 
@@ -52,8 +54,8 @@ func (w *Watch) onProcessSample(n *node, ev *event.Event, g *event.Gpu) {
 		r.held[d.uuid] = g.GetProc().GetMemoryBytes()
 	}
 	if g.GetProc().SmPercent != nil {
-		from, to := samplePeriod(ev.GetTime(), g.GetPeriodMicros())
-		n.clock.add(&r.series, rowOwnSM, from, to, min(float64(g.GetProc().GetSmPercent())/100, 1))
+		from, to := slots.SamplePeriod(ev.GetTime(), g.GetPeriodMicros())
+		n.clock.Add(&r.series, rowOwnSM, from, to, min(float64(g.GetProc().GetSmPercent())/100, 1))
 	}
 }
 
@@ -77,7 +79,7 @@ func (w *Watch) onCalls(n *node, ev *event.Event, g *event.Gpu) {
 	}
 	seconds := float64(at-from) / 1e9
 	for row := range r.calls {
-		grown, ok := r.calls[row].growth(last[row])
+		grown, ok := r.calls[row].Growth(last[row])
 		if !ok {
 			continue
 		}
@@ -86,7 +88,7 @@ func (w *Watch) onCalls(n *node, ev *event.Event, g *event.Gpu) {
 		if row == rowCopy || row == rowSync {
 			scale = 1e-6 // µs of each second, as a share
 		}
-		n.clock.add(&r.series, row, from, at, float64(grown)*scale/seconds)
+		n.clock.Add(&r.series, row, from, at, float64(grown)*scale/seconds)
 	}
 }
 

@@ -1,5 +1,7 @@
 package why
 
+import "github.com/orb8-dev/kubectl-orb8/plugin/why/slots"
+
 import "slices"
 
 // podDevice is the part that one pod has in a device.
@@ -7,7 +9,7 @@ type podDevice struct {
 	w       *Watch
 	pod     *pod
 	device  *device
-	clock   *slotClock
+	clock   *slots.Clock
 	own     []*process // of the pod, on the device
 	devices int        // of the pod
 	// siblings: the workload has several GPUs, in this pod or in others. several: it does, or the program calls NCCL.
@@ -34,7 +36,7 @@ func (w *Watch) podDevices(p *pod, peers int) (list []*podDevice) {
 		if d.node != p.node || parents[d.uuid] {
 			continue
 		}
-		s := &podDevice{w: w, pod: p, device: d, clock: &n.clock, gpm: known(d.series.whole(rowSM))}
+		s := &podDevice{w: w, pod: p, device: d, clock: &n.clock, gpm: known(d.series.Whole(rowSM))}
 		s.shared = len(d.users) > 1 || d.foreign
 		for _, r := range p.processes {
 			if slices.Contains(r.devices, d) || len(r.devices) == 0 && r.counted {
@@ -56,7 +58,7 @@ func (s *podDevice) calls(row, slot, reach int) float64 {
 	sum := nan
 	for _, r := range s.own {
 		if r.counted {
-			sum = total(sum, r.series.around(row, slot, reach)/float64(max(len(r.devices), 1)))
+			sum = total(sum, r.series.Around(row, slot, reach)/float64(max(len(r.devices), 1)))
 		}
 	}
 	return sum
@@ -66,7 +68,7 @@ func (s *podDevice) calls(row, slot, reach int) float64 {
 func (p *pod) sum(row, slot, reach int) float64 {
 	sum := nan
 	for _, c := range p.containers {
-		sum = total(sum, c.series.around(row, slot, reach))
+		sum = total(sum, c.series.Around(row, slot, reach))
 	}
 	return sum
 }
@@ -74,7 +76,7 @@ func (p *pod) sum(row, slot, reach int) float64 {
 func (p *pod) most(row, slot, reach int) float64 {
 	best := nan
 	for _, c := range p.containers {
-		best = most(best, c.series.around(row, slot, reach))
+		best = most(best, c.series.Around(row, slot, reach))
 	}
 	return best
 }
@@ -82,11 +84,11 @@ func (p *pod) most(row, slot, reach int) float64 {
 // busy is the share of time in which a kernel of the pod ran. Without measurement it is the most that it can be.
 func (s *podDevice) busy(slot, reach int) (share float64, measured bool) {
 	d := &s.device.series
-	util, sm := d.around(rowUtil, slot, reach), d.around(rowSM, slot, reach)
+	util, sm := d.Around(rowUtil, slot, reach), d.Around(rowSM, slot, reach)
 	if s.shared {
 		own := nan
 		for _, r := range s.own {
-			own = total(own, r.series.around(rowOwnSM, slot, reach))
+			own = total(own, r.series.Around(rowOwnSM, slot, reach))
 		}
 		if known(own) {
 			return min(own, 1), true
@@ -108,16 +110,16 @@ func (s *podDevice) throttled(slot int) float64 {
 	if parent := s.w.parentOf(d); parent != nil {
 		d = parent // clocks are those of the whole GPU
 	}
-	if !known(d.series.around(rowThrottleKnown, slot, reach)) {
+	if !known(d.series.Around(rowThrottleKnown, slot, reach)) {
 		return nan
 	}
-	doubt := or(d.series.around(rowDoubt, slot, reach), 0)
-	certain := or(d.series.around(rowThrottled, slot, reach), 0) * (1 - doubt)
-	if or(d.series.whole(rowDoubt), 0) == 0 {
+	doubt := or(d.series.Around(rowDoubt, slot, reach), 0)
+	certain := or(d.series.Around(rowThrottled, slot, reach), 0) * (1 - doubt)
+	if or(d.series.Whole(rowDoubt), 0) == 0 {
 		return certain
 	}
 	// The highest clock seen of GPUs of this name is the least that their highest clock can be.
-	ratio := or(d.series.around(rowDoubtMHz, slot, reach), 0) / float64(max(s.w.highestMHz[d.name], 1))
+	ratio := or(d.series.Around(rowDoubtMHz, slot, reach), 0) / float64(max(s.w.highestMHz[d.name], 1))
 	if ratio > clockHealthy {
 		return nan
 	}
@@ -131,10 +133,10 @@ func (s *podDevice) untouched() bool {
 	}
 	counted := true
 	for _, r := range s.own {
-		if r.active || r.waiting > 0 || or(r.series.whole(rowOwnSM), 0) > 0 {
+		if r.active || r.waiting > 0 || or(r.series.Whole(rowOwnSM), 0) > 0 {
 			return false
 		}
-		counted = counted && r.counted && known(r.series.whole(rowSyncs))
+		counted = counted && r.counted && known(r.series.Whole(rowSyncs))
 	}
 	if counted {
 		return true
@@ -144,13 +146,13 @@ func (s *podDevice) untouched() bool {
 		// The device shows the work of others too. The process is measured, and did nothing.
 		return cores < untouchedSharedCPU
 	}
-	for slot := range s.clock.seen() {
+	for slot := range s.clock.Seen() {
 		if busy, _ := s.busy(slot, 0); known(busy) && busy > untouchedBusy {
 			return false
 		}
 	}
 	busy, _ := s.busy(0, s.w.slots)
-	received := or(s.clock.rate(&s.pod.series, rowNet, 0, s.w.slots), 0)
+	received := or(s.clock.Rate(&s.pod.series, rowNet, 0, s.w.slots), 0)
 	return known(busy) && cores/float64(s.devices) < untouchedCPU && received < untouchedReceived
 }
 
@@ -169,7 +171,7 @@ func (w *Watch) failing(d *device) bool {
 }
 
 func (d *device) failing() bool {
-	grown, _ := d.lastECC.growth(d.leastECC)
+	grown, _ := d.lastECC.Growth(d.leastECC)
 	return d.lost || grown > 0 ||
 		slices.ContainsFunc(d.xids, func(x uint32) bool { return slices.Contains(hardwareXIDs, x) })
 }

@@ -239,16 +239,16 @@ func TestRules_OfWholeWindow(t *testing.T) {
 	for name, test := range map[string]struct {
 		each func(w *Watch, i int, at uint64)
 		want event.GpuCause
-		sure event.GpuConfidence
+		sure event.Confidence
 	}{
 		"no calls at all": {func(w *Watch, _ int, at uint64) {
 			w.Add(device(at, 0, 0))
 			w.Add(calls(at, 1000))
-		}, abandoned, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
+		}, abandoned, event.Confidence_CONFIDENCE_HIGH},
 		"one launch": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 0, 0))
 			w.Add(calls(at, 1000+uint64(i/5)))
-		}, unknown, event.GpuConfidence_GPU_CONFIDENCE_LOW},
+		}, unknown, event.Confidence_CONFIDENCE_LOW},
 		"an XID of the hardware": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 100, 0))
 			if i == 8 {
@@ -256,19 +256,19 @@ func TestRules_OfWholeWindow(t *testing.T) {
 					Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(94),
 				}))
 			}
-		}, sick, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
+		}, sick, event.Confidence_CONFIDENCE_HIGH},
 		"an XID of a program": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 100, 0))
 			w.Add(of(at, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "G"},
 				Xid: n32(31)}))
-		}, compute, event.GpuConfidence_GPU_CONFIDENCE_MEDIUM},
+		}, compute, event.Confidence_CONFIDENCE_MEDIUM},
 		"errors that grow": {
 			func(w *Watch, i int, at uint64) { w.Add(device(at, 100, 5+uint64(i))) }, sick,
-			event.GpuConfidence_GPU_CONFIDENCE_HIGH,
+			event.Confidence_CONFIDENCE_HIGH,
 		},
 		"errors of before": {
 			func(w *Watch, _ int, at uint64) { w.Add(device(at, 100, 5)) }, compute,
-			event.GpuConfidence_GPU_CONFIDENCE_MEDIUM,
+			event.Confidence_CONFIDENCE_MEDIUM,
 		},
 		"a GPU that falls off the bus": {func(w *Watch, i int, at uint64) {
 			if i < 5 {
@@ -277,7 +277,7 @@ func TestRules_OfWholeWindow(t *testing.T) {
 				w.Add(of(at, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_LOST,
 					Gpu: &event.GpuDevice{Uuid: "G"}}))
 			}
-		}, sick, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
+		}, sick, event.Confidence_CONFIDENCE_HIGH},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if v := run(test.each); v.GetVerdict() != test.want || v.GetConfidence() != test.sure {

@@ -121,7 +121,7 @@ func (o *outcome) add(s *scenario.Scenario, pod int, v *event.GpuVerdict) {
 		v.GetMissing(),
 	)
 	o.wrong = append(o.wrong, line)
-	if v.GetConfidence() == event.GpuConfidence_GPU_CONFIDENCE_HIGH {
+	if v.GetConfidence() == event.Confidence_CONFIDENCE_HIGH {
 		o.sure = append(o.sure, line)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/slots"
 )
 
 type podKey struct{ namespace, name string }
@@ -18,7 +19,7 @@ type processKey struct {
 
 // node is the state of a node.
 type node struct {
-	clock   slotClock
+	clock   slots.Clock
 	lost    uint64 // events
 	devices int
 	doubted bool
@@ -32,7 +33,7 @@ type pod struct {
 	node       string
 	uid        string
 	workload   string
-	series     series
+	series     slots.Series
 	devices    []*device // those that its processes are on
 	processes  []*process
 	containers []*container
@@ -46,12 +47,12 @@ type device struct {
 	uuid   string
 	name   string
 	parent string
-	series series
+	series slots.Series
 
 	temperature *uint32 // the highest, °C
 	throttles   []string
 	// leastECC and lastECC are uncorrected errors.
-	leastECC, lastECC counter
+	leastECC, lastECC slots.Counter
 	xids              []uint32
 	lost              bool
 	users             []string // pods with a process on it, "namespace/pod"
@@ -65,7 +66,7 @@ type process struct {
 	pod     *pod
 	devices []*device
 	held    map[string]uint64 // bytes, by device
-	series  series
+	series  slots.Series
 	// counted: its calls of the driver are counted. calls and since are from the last event, at.
 	counted bool
 	calls   callCounters
@@ -77,39 +78,10 @@ type process struct {
 
 // container is a container whose use of the node is known.
 type container struct {
-	series   series
+	series   slots.Series
 	counters containerCounters // of the last event, at
 	at       uint64
 	limit    *uint64 // CPU, millis
-}
-
-// counter is a cumulative number of an event, which may be unknown.
-type counter struct {
-	value uint64
-	known bool
-}
-
-func counterOf(p *uint64) counter {
-	if p == nil {
-		return counter{}
-	}
-	return counter{*p, true}
-}
-
-// growth is by how much a counter has grown since; false where that is unknown.
-func (c counter) growth(since counter) (n uint64, ok bool) {
-	if !c.known || !since.known || c.value < since.value {
-		return 0, false
-	}
-	return c.value - since.value, true
-}
-
-func copyOf[T any](p *T) *T {
-	if p == nil {
-		return nil
-	}
-	v := *p
-	return &v
 }
 
 // node finds or makes a node. Its window begins with the first event that has a time.
@@ -123,11 +95,11 @@ func (w *Watch) node(name string, at uint64) *node {
 		n = &node{}
 		w.nodes[name] = n
 	}
-	if n.clock.start == 0 && at != 0 {
-		n.clock = slotClock{start: at, width: w.width, slots: w.slots}
+	if n.clock.Start == 0 && at != 0 {
+		n.clock = slots.Clock{Start: at, Width: w.width, Slots: w.slots}
 	}
-	if w.window == 0 && at > n.clock.start && at-n.clock.start < uint64(maxGrown) {
-		for at >= n.clock.start+uint64(w.slots)*w.width {
+	if w.window == 0 && at > n.clock.Start && at-n.clock.Start < uint64(maxGrown) {
+		for at >= n.clock.Start+uint64(w.slots)*w.width {
 			w.fold()
 		}
 	}
@@ -139,19 +111,19 @@ func (w *Watch) fold() {
 	const mean, amount = 0.5, 1
 	w.width *= 2
 	for _, n := range w.nodes {
-		n.clock.width = w.width
+		n.clock.Width = w.width
 	}
 	for _, d := range w.devices {
-		d.series.fold(mean)
+		d.series.Fold(mean)
 	}
 	for _, p := range w.processes {
-		p.series.fold(mean)
+		p.series.Fold(mean)
 	}
 	for _, c := range w.containers {
-		c.series.fold(mean)
+		c.series.Fold(mean)
 	}
 	for _, p := range w.pods {
-		p.series.fold(amount)
+		p.series.Fold(amount)
 	}
 }
 
@@ -170,7 +142,7 @@ func (w *Watch) device(n *node, ev *event.Event, g *event.Gpu) *device {
 		}
 		d = &device{
 			node: k.node, uuid: id, name: g.GetGpu().GetName(), parent: g.GetGpu().GetParent(),
-			series: newSeries(deviceRows, w.slots),
+			series: slots.NewSeries(deviceRows, w.slots),
 		}
 		w.devices[k] = d
 		n.devices++
@@ -213,7 +185,7 @@ func (w *Watch) pod(k podKey) *pod {
 			w.full = true
 			return nil
 		}
-		p = &pod{podKey: k, series: newSeries(podRows, w.slots)}
+		p = &pod{podKey: k, series: slots.NewSeries(podRows, w.slots)}
 		w.pods[k] = p
 	}
 	return p
@@ -264,7 +236,7 @@ func (w *Watch) process(p *pod, node string, pid uint32) *process {
 			w.full = true
 			return nil
 		}
-		r = &process{pod: p, held: map[string]uint64{}, series: newSeries(processRows, w.slots)}
+		r = &process{pod: p, held: map[string]uint64{}, series: slots.NewSeries(processRows, w.slots)}
 		w.processes[k] = r
 		p.processes = append(p.processes, r)
 	}
@@ -279,7 +251,7 @@ func (w *Watch) container(p *pod, id string) *container {
 			w.full = true
 			return nil
 		}
-		c = &container{series: newSeries(containerRows, w.slots)}
+		c = &container{series: slots.NewSeries(containerRows, w.slots)}
 		w.containers[id] = c
 		p.containers = append(p.containers, c)
 	}

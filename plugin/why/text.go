@@ -3,52 +3,34 @@ package why
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why/engine"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/lines"
 )
-
-// worthALine is the share, in percent, from which on a cause is listed.
-const worthALine = 2
 
 // AppendText appends a verdict for people: a block of lines, safe for a terminal. Names in the namespace of the session
 // stand without it.
 func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 	v := ev.GetGpuVerdict()
-	name := ev.GetNamespace() + "/" + ev.GetPod()
-	if namespace != "" && ev.GetNamespace() == namespace {
-		name = ev.GetPod()
-	}
-	if v.GetWorkload() != "" {
-		name += " (" + v.GetWorkload() + ")"
-	}
-	if ev.GetNode() != "" {
-		name += " on " + ev.GetNode()
-	}
 	verdict := v.GetWords()
 	if verdict == "" {
 		verdict = "nothing could be seen of what its GPUs do"
 	}
-	line := func(label, text string) {
-		dst = append(dst, "  "...)
-		dst = append(dst, label...)
-		for range max(12-len(label), 1) {
-			dst = append(dst, ' ')
-		}
-		dst = append(safe.AppendText(dst, text), '\n')
-	}
-	dst = append(safe.AppendText(dst, name+", "+plural.Count(v.GetGpus(), "GPU")+": "+verdict), '\n')
-	if v.GetConfidence() != event.GpuConfidence_GPU_CONFIDENCE_UNKNOWN {
+	line := func(label, text string) { dst = lines.Append(dst, label, text) }
+	dst = append(
+		safe.AppendText(dst, lines.Name(ev, namespace)+", "+plural.Count(v.GetGpus(), "GPU")+": "+verdict),
+		'\n',
+	)
+	if v.GetConfidence() != event.Confidence_CONFIDENCE_UNKNOWN {
 		line("confidence", v.GetConfidence().Word())
 		line("time", timeOf(v))
 	}
 	e := v.GetEvidence()
 	for _, part := range []struct {
 		label  string
-		facts  facts
+		facts  lines.Facts
 		source string
 		none   string
 	}{
@@ -69,11 +51,7 @@ func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 	if v.GetMissing() != "" {
 		line("not known", v.GetMissing())
 	}
-	lost := "nothing lost"
-	if v.GetLost() > 0 {
-		lost = plural.Count(v.GetLost(), "event") + " of the node lost"
-	}
-	line("window", (time.Duration(v.GetWindowMicros())*time.Microsecond).Round(100*time.Millisecond).String()+"; "+lost)
+	line("window", lines.Window(v.GetWindowMicros(), v.GetLost()))
 	return dst
 }
 
@@ -83,49 +61,19 @@ func timeOf(v *event.GpuVerdict) string {
 	for c := range s {
 		s[c] = v.GetShares().Of(event.GpuCause(c))
 	}
-	var parts []string
-	for _, c := range engine.Rank[event.GpuCause](s) {
-		if s[c] >= worthALine {
-			parts = append(parts, c.Word()+" "+strconv.FormatFloat(s[c], 'f', 0, 64)+"%")
-		}
-	}
-	return strings.Join(parts, ", ")
+	return lines.Shares[event.GpuCause](s)
 }
 
-// facts are the known numbers, with their names.
-type facts []string
-
-// percent adds a percentage with its name, if it is known.
-func (f *facts) percent(name string, x *float64) {
-	if x != nil {
-		*f = append(*f, name+" "+strconv.FormatFloat(*x, 'f', 0, 64)+"%")
-	}
-}
-
-// rate adds a number with its unit, if it is known.
-func (f *facts) rate(x *float64, unit string) {
-	if x != nil {
-		*f = append(*f, string(event.AppendRate(nil, *x))+unit)
-	}
-}
-
-// bytesPerSecond adds a rate with its name, if it is known.
-func (f *facts) bytesPerSecond(name string, x *float64) {
-	if x != nil {
-		*f = append(*f, name+" "+string(event.AppendBytes(nil, uint64(max(*x, 0))))+"/s")
-	}
-}
-
-func gpuFacts(e *event.GpuEvidence) (f facts) {
-	f.percent("a kernel ran", e.GpuPercent)
-	f.percent("SM", e.SmPercent)
-	f.percent("tensor", e.TensorPercent)
-	f.percent("DRAM", e.DramPercent)
-	f.percent("memory busy", e.MemoryPercent)
-	f.percent("power", e.PowerPercent)
-	f.percent("clock", e.ClockPercent)
+func gpuFacts(e *event.GpuEvidence) (f lines.Facts) {
+	f.Percent("a kernel ran", e.GpuPercent)
+	f.Percent("SM", e.SmPercent)
+	f.Percent("tensor", e.TensorPercent)
+	f.Percent("DRAM", e.DramPercent)
+	f.Percent("memory busy", e.MemoryPercent)
+	f.Percent("power", e.PowerPercent)
+	f.Percent("clock", e.ClockPercent)
 	if e.ThrottledPercent != nil && e.GetThrottledPercent() >= 1 && e.GetThrottle() != "" {
-		f.percent("slowed down by "+e.GetThrottle(), e.ThrottledPercent)
+		f.Percent("slowed down by "+e.GetThrottle(), e.ThrottledPercent)
 	}
 	if e.TemperatureCelsius != nil {
 		f = append(f, strconv.FormatUint(e.GetTemperatureCelsius(), 10)+"°C")
@@ -133,8 +81,8 @@ func gpuFacts(e *event.GpuEvidence) (f facts) {
 	if e.MemoryHeldBytes != nil {
 		f = append(f, string(event.AppendBytes(nil, e.GetMemoryHeldBytes()))+" held")
 	}
-	f.bytesPerSecond("PCIe in", e.PcieReceivedPerSecond)
-	f.bytesPerSecond("out", e.PcieSentPerSecond)
+	f.BytesPerSecond("PCIe in", e.PcieReceivedPerSecond)
+	f.BytesPerSecond("out", e.PcieSentPerSecond)
 	if e.GetXids() != "" {
 		f = append(f, "XID "+e.GetXids())
 	}
@@ -152,17 +100,17 @@ func gpuFacts(e *event.GpuEvidence) (f facts) {
 	return f
 }
 
-func callFacts(e *event.GpuEvidence) (f facts) {
-	f.rate(e.LaunchesPerSecond, " launches/s")
+func callFacts(e *event.GpuEvidence) (f lines.Facts) {
+	f.Rate(e.LaunchesPerSecond, " launches/s")
 	if e.GetGraphsPerSecond() > 0 {
-		f.rate(e.GraphsPerSecond, " graphs/s")
+		f.Rate(e.GraphsPerSecond, " graphs/s")
 	}
-	f.bytesPerSecond("copied", e.CopiedPerSecond)
-	f.percent("threads in copies", e.CopyPercent)
-	f.percent("in synchronisation", e.SyncPercent)
-	f.rate(e.SyncsPerSecond, " synchronisations/s")
+	f.BytesPerSecond("copied", e.CopiedPerSecond)
+	f.Percent("threads in copies", e.CopyPercent)
+	f.Percent("in synchronisation", e.SyncPercent)
+	f.Rate(e.SyncsPerSecond, " synchronisations/s")
 	if e.GetCollectivesPerSecond() > 0 {
-		f.rate(e.CollectivesPerSecond, " collectives/s")
+		f.Rate(e.CollectivesPerSecond, " collectives/s")
 	}
 	if e.WaitingMicros != nil && e.GetWaitingMicros() > 1_000_000 {
 		f = append(f, "one has waited "+string(event.AppendMicros(nil, e.GetWaitingMicros())))
@@ -170,29 +118,23 @@ func callFacts(e *event.GpuEvidence) (f facts) {
 	return f
 }
 
-func hostFacts(e *event.GpuEvidence) (f facts) {
-	if e.CpuMillis != nil {
-		limit := " without a limit"
-		if e.CpuLimitMillis != nil {
-			limit = " of " + strconv.FormatUint(e.GetCpuLimitMillis(), 10) + "m"
-		}
-		f = append(f, "CPU "+strconv.FormatFloat(e.GetCpuMillis(), 'f', 0, 64)+"m"+limit)
-	}
-	f.percent("held back in", e.CpuThrottledPercent)
-	f.percent("pressure CPU", e.CpuPressurePercent)
-	f.percent("I/O", e.IoPressurePercent)
-	f.rate(e.RunQueue, " tasks wait for a CPU")
-	f.bytesPerSecond("read", e.ReadPerSecond)
+func hostFacts(e *event.GpuEvidence) (f lines.Facts) {
+	f.CPU("CPU ", e.CpuMillis, e.CpuLimitMillis)
+	f.Percent("held back in", e.CpuThrottledPercent)
+	f.Percent("pressure CPU", e.CpuPressurePercent)
+	f.Percent("I/O", e.IoPressurePercent)
+	f.Rate(e.RunQueue, " tasks wait for a CPU")
+	f.BytesPerSecond("read", e.ReadPerSecond)
 	return f
 }
 
-func networkFacts(e *event.GpuEvidence) (f facts) {
-	f.bytesPerSecond("received", e.NetworkReceivedPerSecond)
+func networkFacts(e *event.GpuEvidence) (f lines.Facts) {
+	f.BytesPerSecond("received", e.NetworkReceivedPerSecond)
 	if e.GetPeerReceivedPerSecond() > 0 {
-		f.bytesPerSecond("from the workload's pods", e.PeerReceivedPerSecond)
+		f.BytesPerSecond("from the workload's pods", e.PeerReceivedPerSecond)
 	}
 	if e.GetRetransmitsPerSecond() > 0 {
-		f.rate(e.RetransmitsPerSecond, " segments/s retransmitted")
+		f.Rate(e.RetransmitsPerSecond, " segments/s retransmitted")
 	}
 	return f
 }

@@ -15,7 +15,7 @@ func (v *signalVector) usable() bool { return known(v[sigBusy]) }
 
 // measure fills in the vectors of all slots that were seen.
 func (s *podDevice) measure() {
-	s.vectors = make([]signalVector, s.clock.seen())
+	s.vectors = make([]signalVector, s.clock.Seen())
 	for slot := range s.vectors {
 		s.vectors[slot] = s.vector(slot)
 	}
@@ -30,7 +30,7 @@ func (s *podDevice) vector(slot int) signalVector {
 	}
 	d := &s.device.series
 	launches, syncs := s.calls(rowLaunches, slot, reach), s.calls(rowSyncs, slot, reach)
-	full := min(d.around(rowSM, slot, reach)/goodFill, 1)
+	full := min(d.Around(rowSM, slot, reach)/goodFill, 1)
 	if measured && known(full) && !s.several && launches < quietLaunches && syncs < rareSyncs {
 		// Nothing but good kernels runs. GPM covers all the time, utilisation the driver's last sample only.
 		busy = (busy + full) / 2
@@ -101,11 +101,11 @@ func (s *podDevice) addWork(v *signalVector, slot int, launches, syncs, cores fl
 // work is the share of the time in which SMs were used well.
 func (s *podDevice) work(busy float64, measured bool, small float64, slot int) float64 {
 	d := &s.device.series
-	if sm := d.around(rowSM, slot, reach); known(sm) {
+	if sm := d.Around(rowSM, slot, reach); known(sm) {
 		// A little activity is that of small kernels and of those that spin.
 		fill := spinFill + (smallFill-spinFill)*small
 		work := max(sm-fill*busy, 0) / (goodFill - fill)
-		work = min(max(work, ramp(or(d.around(rowDRAM, slot, reach), 0), dramNoWork, dramWork)), busy)
+		work = min(max(work, ramp(or(d.Around(rowDRAM, slot, reach), 0), dramNoWork, dramWork)), busy)
 		if !measured {
 			work *= 1 - small
 		}
@@ -116,11 +116,11 @@ func (s *podDevice) work(busy float64, measured bool, small float64, slot int) f
 		return busy
 	}
 	power, good, dense, drawn := nan, nan, 0.0, 0.0
-	if p := d.around(rowPower, slot, reach); known(p) {
+	if p := d.Around(rowPower, slot, reach); known(p) {
 		power = ramp((p-drawnIdle*(1-busy))/busy, powerLow, powerHigh)
 		drawn = ramp(p, drawnLow, drawnHigh)
 	}
-	if x := d.around(rowMem, slot, reach); known(x) {
+	if x := d.Around(rowMem, slot, reach); known(x) {
 		good = ramp(x/busy, memoryLow, memoryHigh)
 		dense = ramp(x/busy, memoryDenseLow, memoryDenseHigh)
 	}
@@ -155,7 +155,7 @@ func (s *podDevice) addGaps(v *signalVector, cores float64) {
 // addMemory derives how busy memory and tensor cores are while the device works.
 func (s *podDevice) addMemory(v *signalVector, slot int) {
 	d := &s.device.series
-	dram, mem := d.around(rowDRAM, slot, reach), d.around(rowMem, slot, reach)
+	dram, mem := d.Around(rowDRAM, slot, reach), d.Around(rowMem, slot, reach)
 	switch {
 	case known(dram):
 		v[sigDRAM] = min(dram/max(v[sigWork], minShare), 1)
@@ -163,7 +163,7 @@ func (s *podDevice) addMemory(v *signalVector, slot int) {
 		// Memory is read or written a larger part of the time than its bandwidth is used.
 		v[sigDRAM] = min(mem/max(v[sigBusy], minShare), 1)
 	}
-	if tensor := d.around(rowTensor, slot, reach); known(tensor) {
+	if tensor := d.Around(rowTensor, slot, reach); known(tensor) {
 		v[sigTensor] = min(tensor/max(v[sigWork], minShare), 1)
 	}
 }
@@ -176,7 +176,7 @@ func (s *podDevice) addCopies(v *signalVector, slot int) {
 		s.calls(rowHostToDevice, slot, reach), s.calls(rowDeviceToHost, slot, reach),
 		s.calls(rowOtherBytes, slot, reach),
 	)
-	v[sigBus] = total(d.around(rowReceived, slot, reach), d.around(rowSent, slot, reach))
+	v[sigBus] = total(d.Around(rowReceived, slot, reach), d.Around(rowSent, slot, reach))
 	if s.shared || !known(v[sigBus]) {
 		v[sigBus] = bytes
 	}
@@ -215,8 +215,8 @@ func (s *podDevice) addLoading(v *signalVector, cores float64, slot int) {
 			extra = max(cores/devices-1, 0) // the main thread may wait for kernels that are not visible
 		}
 	}
-	if s.clock.seen() > 0 && s.w.flowsTraced {
-		v[sigReceived] = s.clock.rate(&p.series, rowNet, slot, reach)
+	if s.clock.Seen() > 0 && s.w.flowsTraced {
+		v[sigReceived] = s.clock.Rate(&p.series, rowNet, slot, reach)
 	}
 	if known(extra) {
 		if extra > perCoreIdle*idle {

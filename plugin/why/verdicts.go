@@ -98,9 +98,9 @@ func (w *Watch) verdict(p *pod, devices []*podDevice, peers *workloadPeers) *eve
 		ev.Node = p.allocated[0].node
 	}
 	if n := w.nodes[ev.GetNode()]; n != nil {
-		ev.Time, v.Lost = n.clock.last, n.lost
-		if n.clock.last > n.clock.start {
-			v.WindowMicros = (n.clock.last - n.clock.start) / 1000
+		ev.Time, v.Lost = n.clock.Last, n.lost
+		if n.clock.Last > n.clock.Start {
+			v.WindowMicros = (n.clock.Last - n.clock.Start) / 1000
 			if w.window > 0 {
 				v.WindowMicros = min(v.WindowMicros, uint64(w.window)/1000)
 			}
@@ -108,7 +108,7 @@ func (w *Watch) verdict(p *pod, devices []*podDevice, peers *workloadPeers) *eve
 	}
 	if len(p.devices) == 0 {
 		v.Gpus, v.Words = uint64(len(p.allocated)), consistentWith+unusedWords
-		v.Verdict, v.Confidence = abandoned, event.GpuConfidence_GPU_CONFIDENCE_HIGH
+		v.Verdict, v.Confidence = abandoned, event.Confidence_CONFIDENCE_HIGH
 		v.Shares = &event.GpuShares{Abandoned: 100}
 		return ev
 	}
@@ -120,7 +120,7 @@ func (w *Watch) verdict(p *pod, devices []*podDevice, peers *workloadPeers) *eve
 			v.Evidence.PeersLeastPercent, v.Evidence.PeersMostPercent = number(100*peers.least), number(100*peers.most)
 		}
 	}
-	if j.confidence == event.GpuConfidence_GPU_CONFIDENCE_UNKNOWN {
+	if j.confidence == event.Confidence_CONFIDENCE_UNKNOWN {
 		return ev
 	}
 	v.Verdict, v.Confidence, v.Shares = j.first, j.confidence, &event.GpuShares{}

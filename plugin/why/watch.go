@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/slots"
 )
 
 // Limits on what is kept. What exceeds them is left out, and Full reports it.
@@ -64,8 +65,10 @@ func New(window time.Duration) *Watch {
 	}
 }
 
-// TraceFlows declares that flows are traced: a pod without flow events receives nothing.
-func (w *Watch) TraceFlows() { w.flowsTraced = true }
+// Observe declares which kinds of events are observed: where flows are, a pod without flow events receives nothing.
+func (w *Watch) Observe(kinds ...string) {
+	w.flowsTraced = w.flowsTraced || slices.Contains(kinds, "flow")
+}
 
 // Doubt declares that a part of what happened on a node, which has sent events, is not known: no verdict about its pods
 // is certain.
@@ -82,21 +85,21 @@ func Slot(window time.Duration) time.Duration { return max(minSlot, window/maxSl
 // errors of devices.
 func (w *Watch) Restart() {
 	for _, n := range w.nodes {
-		n.clock, n.lost = slotClock{}, 0
+		n.clock, n.lost = slots.Clock{}, 0
 	}
 	for _, p := range w.pods {
-		clear(p.series.means)
+		p.series.Clear()
 	}
 	for _, d := range w.devices {
-		clear(d.series.means)
+		d.series.Clear()
 		d.samples, d.throttles = 0, nil
 	}
 	for _, p := range w.processes {
-		clear(p.series.means)
+		p.series.Clear()
 		p.active, p.waiting = false, 0
 	}
 	for _, c := range w.containers {
-		clear(c.series.means)
+		c.series.Clear()
 	}
 }
 
@@ -126,7 +129,7 @@ func (w *Watch) onGPU(ev *event.Event, g *event.Gpu) {
 	if n == nil {
 		return
 	}
-	n.clock.last = max(n.clock.last, at)
+	n.clock.Last = max(n.clock.Last, at)
 	switch g.GetType() {
 	case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE:
 		n.trouble = g.GetMessage()

@@ -194,7 +194,7 @@ func TestWatch_ReportsZeroReceivedBytes(t *testing.T) {
 	for _, traced := range []bool{false, true} {
 		w := why.New(10e9)
 		if traced {
-			w.TraceFlows()
+			w.Observe("flow")
 		}
 		for i := range uint64(10) {
 			w.Add(process(begin+i*1e9, "p", 7, "G"))
