@@ -54,8 +54,9 @@ func TestAggregate_PrintsSums(t *testing.T) {
 		t.Errorf("asked for sums by %v, and %v", f.aggregateBy, f.request)
 	}
 	for output, want := range map[string]string{
-		"wide":                "SRC-POD     DST-PORT  FLOWS   OPEN    SENT    RECV  PKTS-SENT  PKTS-RECV    RETR\n",
-		"jsonpath={.src.pod}": "web\n\n\n",
+		"wide": "SRC-POD     DST-PORT  FLOWS   OPEN    SENT    RECV  PKTS-SENT  PKTS-RECV    RETR" +
+			"      RESP",
+		"jsonpath={.src.pod}":                              "web\n\n\n",
 		"custom-columns=POD:src.pod,REDACTED:src.redacted": "\nweb  n/a\nn/a  true\n",
 		"json": `"aggregatedBy":"src.pod,dst.port","others":null,"protocol":null,`,
 	} {

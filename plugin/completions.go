@@ -32,10 +32,7 @@ func addCompletions(root *cobra.Command) {
 			cmd.ValidArgsFunction = argumentCompletion(cmd, cluster)
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			function := flags[name(cmd)+" --"+f.Name]
-			if function == nil {
-				function = flags["--"+f.Name]
-			}
+			function := firstOf(flags, name(cmd)+" --"+f.Name, "--"+f.Name)
 			if function == nil && slices.Contains(freeText, f.Name) {
 				function = complete.Nothing
 			}
@@ -54,6 +51,16 @@ func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
+// firstOf returns what a list has under the first of the keys that it has.
+func firstOf[V any](list map[string]V, keys ...string) (v V) {
+	for _, key := range keys {
+		if v, found := list[key]; found {
+			return v
+		}
+	}
+	return v
+}
+
 // name is that of a command below kubectl orb8: "trace network".
 func name(cmd *cobra.Command) string {
 	return strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().CommandPath()), " ")
@@ -61,13 +68,14 @@ func name(cmd *cobra.Command) string {
 
 // freeText lists flags whose values nobody can guess: numbers, times, addresses, names of things that do not exist yet.
 var freeText = []string{
-	"as", "as-group", "as-uid", "as-user-extra", "authority-secret", "cache-dir", "count", "cuda-library", "dns-port",
-	"duration", "from", "group", "history-memory", "history-resource", "history-url", "image", "image-pull-secret",
-	"image-registry", "interval", "last", "limit", "max-nodes", "min-duration", "nvml-library", "oldest-kernel",
-	"otlp-ca-secret",
+	"answer-bytes", "as", "as-group", "as-uid", "as-user-extra", "authority-secret", "before", "cache-dir", "count",
+	"cuda-library", "dns-port", "duration", "files", "from", "group", "history-memory", "history-resource",
+	"history-url", "image", "image-pull-secret", "image-registry", "interval", "last", "limit", "max-bytes",
+	"max-nodes", "max-packets", "min-duration", "nvml-library", "oldest-kernel", "otlp-ca-secret",
 	"otlp-client-secret", "otlp-endpoint", "otlp-headers-secret", "otlp-metrics-interval", "otlp-updates",
-	"pod-resources", "proxy-url", "replicas", "request-timeout", "server", "since", "speed", "timeout",
-	"tls-server-name", "to", "token", "tracer-annotations", "tracer-labels", "tracer-resources", "until", "window",
+	"pod-resources", "proxy-url", "replicas", "request-timeout", "rotate-bytes", "server", "since", "snaplen",
+	"speed", "timeout", "tls-server-name", "to", "token", "tracer-annotations", "tracer-labels", "tracer-resources",
+	"until", "window",
 }
 
 // flagCompletions are the completions of flags, by "--FLAG", and "COMMAND --FLAG" where that differs.
@@ -75,12 +83,14 @@ func flagCompletions(c *complete.Cluster) map[string]complete.Func {
 	one, list := complete.One, complete.List
 	words := func(all ...string) complete.Func { return one(complete.Words(all...)) }
 	kinds := list(complete.Words(deploy.Kinds()...))
+	syscalls := list(complete.Words(append(calls.Groups(), calls.Names()...)...))
 	runtimeClass := one(complete.Join(complete.Words("none\tno RuntimeClass"), c.RuntimeClasses))
 	all := map[string]complete.Func{
 		"--context": one(c.Contexts), "--cluster": one(c.Clusters), "--user": one(c.Users),
 		"--kubeconfig": complete.Files, "--certificate-authority": complete.Files, "--registry-ca": complete.Files,
 		"--client-certificate": complete.Files, "--client-key": complete.Files, "--record": complete.Files,
-		"--dir": complete.Directories,
+		"--write": complete.Files,
+		"--dir":   complete.Directories, "--recordings": complete.Directories,
 
 		"--namespace": one(c.Namespaces), "--tracer-namespace": one(c.Namespaces),
 		"--orb8-namespace": one(c.Namespaces), "--node": one(c.Nodes), "--container": one(c.Containers),
@@ -88,22 +98,28 @@ func flagCompletions(c *complete.Cluster) map[string]complete.Func {
 
 		"--filter": complete.Filter(eventKinds), "--sort-by": complete.SortBy(shownKinds),
 		"--aggregate-by": list(complete.Words(event.GroupFields()...)),
-		"--syscall":      list(complete.Words(append(calls.Groups(), calls.Names()...)...)),
+		"--syscall":      syscalls, "--allow": syscalls, "advise seccomp --audit": complete.Files,
+		"advise seccomp --output": words("json"), "advise resources --output": words("json"),
+		"advise seccomp --from": complete.Files, "advise resources --from": complete.Files,
 
 		"--mode": words(modeAuto+"\tagents where they can answer, else tracers", modeEphemeral+"\tstart tracers",
 			modeCluster+"\task the installed agents"),
 		"--image-pull-policy": words("Always", "IfNotPresent", "Never"), "--graph": words(graphFormats...),
-		"--top": words(topicNames()...), "--why": words(whyTopics...),
+		"--top": words(topicNames()...), "--why": words(subjectNames()...),
 		"--dry-run": words(dryRunNone, dryRunClient, dryRunServer), "--kinds": kinds, "--otlp-kinds": kinds,
 		"--metrics-auth":  words(deploy.MetricsAuthKubernetes, deploy.MetricsAuthNone),
 		"--otlp-protocol": words("grpc", "http"), "--otlp-signals": list(complete.Words("logs", "metrics")),
 
 		"--output": complete.Output(render.Formats(), shownKinds), "install --output": words("yaml"),
 		"upgrade --output": words("yaml"), "status --output": words("json"), "doctor --output": words("json"),
-		"version --output": words("json"), "image list --output": words("name"),
+		"advise networkpolicy --from": complete.Files, "--policy": complete.Files,
+		"advise networkpolicy --output": words("yaml", "json"),
+		"--format":                      words(formatNetworkPolicy, formatCilium+"\twith names of hosts"),
+		"version --output":              words("json"), "image list --output": words("name"),
 		"image save --output": complete.Files, "--platform": list(complete.Words("linux/amd64", "linux/arm64")),
 
-		"rbac --user": complete.Nothing, "rbac --viewer": words("user:", "group:", "sa:"),
+		"capture --filter": words("tcp port", "udp port", "port", "host", "net", "icmp", "icmp6"),
+		"rbac --user":      complete.Nothing, "rbac --viewer": words("user:", "group:", "sa:"),
 		"replay --group": func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if t := model.TopicByName(flagValue(cmd, "top")); t != nil {
 				return words(groupNames(t)...)(cmd, args, word)
@@ -138,7 +154,9 @@ func argumentCompletion(cmd *cobra.Command, c *complete.Cluster) complete.Func {
 			}
 			return complete.List(complete.Words(traceNames()...))(cmd, args, word)
 		}
-	case isSub && slices.Contains([]string{"trace", "top", "why", "query"}, parent):
+	case isSub && slices.Contains([]string{"trace", "top", "why", "query", "advise"}, parent):
+		return c.Targets
+	case path == "capture":
 		return c.Targets
 	case path == "replay":
 		return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -146,6 +164,16 @@ func argumentCompletion(cmd *cobra.Command, c *complete.Cluster) complete.Func {
 				return complete.Nothing(cmd, args, word)
 			}
 			return complete.Files(cmd, args, word)
+		}
+	case path == "diff":
+		return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			switch {
+			case cmd.Flags().Changed("before"):
+				return c.Targets(cmd, args, word)
+			case len(args) < 2:
+				return complete.Files(cmd, args, word)
+			}
+			return complete.Nothing(cmd, args, word)
 		}
 	}
 	return complete.Nothing
@@ -198,10 +226,15 @@ func eventKinds(cmd *cobra.Command, args []string) []*event.Kind {
 			return kindsNamed(t.Sources)
 		}
 	case "why":
-		return kindsNamed([]string{"gpuVerdict"})
+		if sub == "gpu" {
+			return kindsNamed([]string{whyGPUs.rows})
+		}
+		return kindsNamed([]string{whyPods.rows})
+	case "diff":
+		return kindsNamed([]string{"difference"})
 	case "replay":
-		if flagValue(cmd, "why") != "" {
-			return kindsNamed([]string{"gpuVerdict"})
+		if s := subjectByName(flagValue(cmd, "why")); s != nil {
+			return kindsNamed([]string{s.rows})
 		}
 		return kindsNamed(nil)
 	case "query":

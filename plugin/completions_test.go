@@ -104,6 +104,16 @@ func fill(t *testing.T, server *fakeapi.Server) {
 	}
 }
 
+// checkCompletions completes lines, and compares the words and the directive.
+func checkCompletions(t *testing.T, kubeconfig string, lines map[string]string) {
+	t.Helper()
+	for line, want := range lines {
+		if got := completeWords(t, kubeconfig, line); got != want {
+			t.Errorf("%q:\n got %q\nwant %q", line, got, want)
+		}
+	}
+}
+
 // completeWords returns what completes the last word, without descriptions, and the directive.
 func completeWords(t *testing.T, kubeconfig, line string) string {
 	t.Helper()
@@ -121,7 +131,7 @@ func TestCompletions_OfTheCluster(t *testing.T) {
 	server := fakeapi.New(t)
 	fill(t, server)
 	kubeconfig := shop(t, server.Config().Host)
-	for line, want := range map[string]string{
+	checkCompletions(t, kubeconfig, map[string]string{
 		"trace network w":                             "web-0 :4",
 		"trace network web-0 d":                       "db-0 deploy/ ds/ :4",
 		"trace network web-0 w":                       ":4",
@@ -159,15 +169,11 @@ func TestCompletions_OfTheCluster(t *testing.T) {
 		"version w":                                   ":4",
 		"trace network --as alice --as-group g web":   "web-0 :4",
 		"trace network --server=https://127.0.0.1:1 ": "deploy/ sts/ ds/ rs/ rc/ job/ cj/ svc/ pod/ :6",
-	} {
-		if got := completeWords(t, kubeconfig, line); got != want {
-			t.Errorf("%q:\n got %q\nwant %q", line, got, want)
-		}
-	}
+	})
 }
 
 func TestCompletions_OfColumnsAndEnums(t *testing.T) {
-	for line, want := range map[string]string{
+	checkCompletions(t, os.DevNull, map[string]string{
 		"trace network --sort-by srtt":                       "srttMicros :4",
 		"trace network --sort-by=-srtt":                      "-srttMicros :4",
 		"trace syscalls --summary --sort-by totalN":          "totalNanos :4",
@@ -194,26 +200,18 @@ func TestCompletions_OfColumnsAndEnums(t *testing.T) {
 		"replay x.orb8 --top network --group w":              "workload :4",
 		"replay x.orb8 --sort-by exitC":                      "exitCode :4",
 		"replay x.orb8 --why gpu --filter verd":              "verdict :6",
-	} {
-		if got := completeWords(t, os.DevNull, line); got != want {
-			t.Errorf("%q:\n got %q\nwant %q", line, got, want)
-		}
-	}
+	})
 }
 
 func TestCompletions_ForbiddenNamespaces(t *testing.T) {
 	server := fakeapi.New(t)
 	server.Forbid(func(string, string) bool { return true })
 	kubeconfig := shop(t, server.Config().Host)
-	for line, want := range map[string]string{
+	checkCompletions(t, kubeconfig, map[string]string{
 		"trace network -n ":     "lab shop :4",
 		"trace network web":     ":4",
 		"trace network --node ": ":4",
-	} {
-		if got := completeWords(t, kubeconfig, line); got != want {
-			t.Errorf("%q: got %q, want %q", line, got, want)
-		}
-	}
+	})
 }
 
 func TestCompletions_EndWithoutAnAnswer(t *testing.T) {

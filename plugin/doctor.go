@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -54,7 +51,7 @@ The tracers are deleted afterwards. Each failure is shown with its fix. The exit
 			if err := c.connect(o.kube); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			findings, err := c.examine(ctx, node)
 			if err != nil {
@@ -93,7 +90,7 @@ The tracers are deleted afterwards. Each failure is shown with its fix. The exit
 
 // examine runs doctor's examination in a real cluster.
 func (c *tracerConfig) examine(ctx context.Context, node string) ([]doctor.Finding, error) {
-	commands := map[string]string{}
+	commands := map[string]string{"packet": "capture"}
 	for _, t := range traceCommands {
 		commands[t.kind] = "trace " + t.name
 	}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -36,12 +37,15 @@ func FlagTitles() []string { return slices.Clone(flagTitles) }
 // flagGroups lists the flags of each group, as "FLAG", or "COMMAND --FLAG" where a command has another meaning.
 var flagGroups = map[string][]string{
 	groupWhat: {"all-namespaces", "namespace", "selector", "container", "node", "filter", "syscall", "errors-only",
-		"min-duration", "summary", "dns-port", "group", "limit", "last", "aggregate-by", "top", "why", "gpu"},
-	groupWhen: {"duration", "interval", "since", "until", "window", "once", "count", "from", "to", "speed"},
-	groupHow:  {"output", "no-headers", "sort-by", "graph", "record", "reverse-dns", "fail-on-loss"},
+		"min-duration", "summary", "dns-port", "group", "limit", "last", "aggregate-by", "top", "why", "gpu",
+		"follow", "diff --all", "allow", "patch", "snaplen"},
+	groupWhen: {"duration", "max-packets", "max-bytes", "interval", "since", "until", "before", "window", "once",
+		"count", "from", "to", "speed"},
+	groupHow: {"output", "no-headers", "sort-by", "graph", "record", "reverse-dns", "fail-on-loss", "answer-bytes",
+		"structured-only", "format", "audit", "policy", "advise --dir", "advise --force"},
 	groupWhere: {"mode", "orb8-namespace", "max-nodes", "image", "image-registry", "image-pull-policy",
 		"image-pull-secret", "tracer-namespace", "tracer-resources", "tracer-labels", "tracer-annotations",
-		"privileged"},
+		"privileged", "read-only-cluster", "recordings", "advise --from"},
 	groupGPU: {"nvml-library", "cuda-library", "gpu-runtime-class", "pod-resources"},
 	groupGrant: {"rbac --user", "rbac --group", "rbac --viewer", "rbac --sensitive", "rbac --all-namespaces",
 		"rbac --namespace", "rbac --orb8-namespace", "rbac --tracer-namespace"},
@@ -54,7 +58,7 @@ var flagGroups = map[string][]string{
 		"otlp-signals", "otlp-metrics-interval", "otlp-kinds", "otlp-updates", "otlp-headers-secret", "otlp-ca-secret",
 		"otlp-client-secret", "history-url", "history-resource"},
 	groupApply:  {"install --output", "dry-run", "timeout", "force", "force-conflicts"},
-	groupFile:   {"dir", "image save --output"},
+	groupFile:   {"dir", "image save --output", "write", "rotate-bytes", "files", "capture --force"},
 	groupImages: {"image save --image-registry", "image list --image-registry", "all", "platform", "registry-ca"},
 	groupKube: {"kubeconfig", "context", "cluster", "user", "request-timeout", "server", "certificate-authority",
 		"tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression", "client-certificate",
@@ -67,12 +71,12 @@ var flagValues = map[string][]string{
 		"image-pull-secret", "authority-secret", "gpu-runtime-class", "tls-server-name", "as", "as-group",
 		"otlp-headers-secret", "otlp-ca-secret", "otlp-client-secret"},
 	"FILE": {"kubeconfig", "certificate-authority", "client-certificate", "client-key", "record",
-		"registry-ca", "image save --output"},
-	"DIRECTORY":      {"dir"},
+		"registry-ca", "image save --output", "advise --from", "policy", "advise seccomp --audit", "write"},
+	"DIRECTORY":      {"dir", "recordings"},
 	"REGISTRY":       {"image-registry"},
 	"OS/ARCH,...":    {"platform"},
 	"PATH":           {"nvml-library", "cuda-library", "pod-resources"},
-	"FORMAT":         {"output", "graph"},
+	"FORMAT":         {"output", "graph", "format"},
 	"FIELD":          {"sort-by"},
 	"FIELD,...":      {"aggregate-by"},
 	"EXPRESSION":     {"filter"},
@@ -80,9 +84,9 @@ var flagValues = map[string][]string{
 	"IMAGE":          {"image"},
 	"URL":            {"server", "proxy-url", "history-url"},
 	"ADDRESS":        {"otlp-endpoint"},
-	"TIME":           {"since", "until", "from", "to", "request-timeout", "otlp-updates"},
+	"TIME":           {"since", "until", "before", "from", "to", "request-timeout", "otlp-updates"},
 	"KIND,...":       {"kinds", "otlp-kinds"},
-	"CALL,...":       {"syscall"},
+	"CALL,...":       {"syscall", "allow"},
 	"PORT,...":       {"dns-port"},
 	"KEY=VALUE":      {"as-user-extra"},
 	"MODE":           {"mode", "dry-run", "metrics-auth"},
@@ -91,7 +95,7 @@ var flagValues = map[string][]string{
 	"GROUP":          {"group"},
 	"TOPIC":          {"top", "why"},
 	"POLICY":         {"image-pull-policy"},
-	"QUANTITY":       {"history-memory"},
+	"QUANTITY":       {"history-memory", "max-bytes", "rotate-bytes"},
 	"VERSION":        {"oldest-kernel"},
 	"UID":            {"as-uid"},
 	"TOKEN":          {"token"},
@@ -109,7 +113,8 @@ const (
 
 // commandGroups are the groups of commands, by the name of the command.
 var commandGroups = map[string]string{
-	"trace": commandsLive, "top": commandsLive, "why": commandsLive, "query": commandsPast, "replay": commandsPast,
+	"trace": commandsLive, "top": commandsLive, "why": commandsLive, "capture": commandsLive, "mcp": commandsLive,
+	"advise": commandsLive, "query": commandsPast, "replay": commandsPast, "diff": commandsPast,
 	"install": commandsInstall, "upgrade": commandsInstall, "status": commandsInstall, "uninstall": commandsInstall,
 	"doctor": commandsHelp, "cleanup": commandsHelp, "rbac": commandsHelp, "image": commandsHelp,
 }
@@ -131,18 +136,13 @@ func groupHelp(root *cobra.Command) {
 			path = "install"
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			group, own := groups[path+" --"+f.Name]
-			if !own {
-				group = groups[f.Name]
-			}
-			if group != "" {
+			own := path + " --" + f.Name
+			parent, _, _ := strings.Cut(path, " ")
+			shared := parent + " --" + f.Name
+			if group := firstOf(groups, own, shared, f.Name); group != "" {
 				helptext.SetGroup(f, group)
 			}
-			value, own := values[path+" --"+f.Name]
-			if !own {
-				value = values[f.Name]
-			}
-			if value != "" {
+			if value := firstOf(values, own, shared, f.Name); value != "" {
 				helptext.SetPlaceholder(f, value)
 			}
 		})

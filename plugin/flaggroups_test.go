@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/capture/pcapfilter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/helptext"
 )
 
@@ -28,6 +31,8 @@ func TestHelp_EveryFlagHasAGroup(t *testing.T) {
 		for _, g := range helptext.Groups(cmd, flagTitles) {
 			for _, f := range g.Flags {
 				delete(unused, path+" --"+f.Name)
+				parent, _, _ := strings.Cut(path, " ")
+				delete(unused, parent+" --"+f.Name)
 				delete(unused, f.Name)
 				if g.Title == helptext.Other && f.Name != "help" {
 					t.Errorf("%s --%s is in no group: add it to flagGroups, in plugin/flaggroups.go", cmd.CommandPath(),
@@ -102,7 +107,9 @@ func TestHelp_ExamplesParse(t *testing.T) {
 			if err == nil {
 				err = cmd.ValidateArgs(cmd.Flags().Args())
 			}
-			if err == nil {
+			if err == nil && name(cmd) == "capture" {
+				_, err = pcapfilter.Compile(flagValue(cmd, "filter"))
+			} else if err == nil {
 				_, err = filter.Compile(flagValue(cmd, "filter"), eventKinds(cmd, cmd.Flags().Args()))
 			}
 			if err == nil && !cmd.Runnable() {
@@ -141,4 +148,23 @@ func exampleCommands(text string) (commands [][]string) {
 		commands = append(commands, words)
 	}
 	return commands
+}
+
+// The program builds help and completions only where a command line asks for them; both are the same as of NewCommand.
+func TestMain_HelpsAndCompletesAsDocumented(t *testing.T) {
+	for _, line := range []string{"--help", "trace network --help", "help top dns", "help why",
+		"__complete trace network --s"} {
+		var got, want bytes.Buffer
+		if code := Main(strings.Fields(line), strings.NewReader(""), &got, io.Discard); code != ExitOK {
+			t.Errorf("%s: exit code %d", line, code)
+		}
+		root := NewCommand(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &want, ErrOut: io.Discard})
+		root.SetArgs(strings.Fields(line))
+		if err := root.Execute(); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		if got.String() != want.String() || want.Len() == 0 {
+			t.Errorf("%s: %q, want %q", line, got.String(), want.String())
+		}
+	}
 }

@@ -2,12 +2,10 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"syscall"
 
@@ -15,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/internal/wholefile"
 	"github.com/orb8-dev/kubectl-orb8/plugin/images"
 )
 
@@ -144,25 +143,5 @@ func (o *imageSaveOptions) run(ctx context.Context) error {
 	if o.output == "-" {
 		return images.Save(ctx, o.streams.Out, refs, options)
 	}
-	return writeFile(o.output, func(w io.Writer) error { return images.Save(ctx, w, refs, options) })
-}
-
-// writeFile writes a file that appears under its name when it is complete.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	if err := errors.Join(write(f), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return wholefile.Write(o.output, 0o644, func(w io.Writer) error { return images.Save(ctx, w, refs, options) })
 }

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -331,7 +328,7 @@ func withInstaller(
 	}
 	i.Logf, i.Resultf = progress.Logf, results.Logf
 	i.Interval, i.StuckTime = waitInterval, stuckTime
-	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptible(parent)
 	defer stop()
 	if err = f(ctx, i); ctx.Err() != nil && err != nil {
 		return &exitError{ExitInterrupted, nil}

@@ -52,28 +52,63 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	discardClientLogs()
 	preferLists()
 
-	root := NewCommand(genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
+	root := newCommand(args, genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	root.SetArgs(args)
-	err := root.ExecuteContext(context.Background())
+	code, message := execute(context.Background(), root)
+	if message != "" {
+		fmt.Fprintln(errOut, "error: "+userTerminal().Line(message))
+	}
+	return code
+}
+
+// execute runs a command line. It returns the exit code, and the error's text if the command has not printed it.
+func execute(ctx context.Context, root *cobra.Command) (code int, message string) {
+	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return ExitOK
+		return ExitOK, ""
 	}
 	exit := (*exitError)(nil)
 	if !errors.As(err, &exit) {
 		exit = &exitError{ExitError, err}
 	}
 	if exit.err != nil {
-		fmt.Fprintln(errOut, "error: "+userTerminal().Line(oneLine(explain(exit.err))))
+		message = oneLine(explain(exit.err))
 	}
-	return exit.code
+	return exit.code, message
 }
 
 // discardClientLogs discards client-go's log of retries and cancelled requests; its calls return the errors that
 // matter. Only the zero logger discards everything: klog writes errors to stderr even if its output is redirected.
 var discardClientLogs = sync.OnceFunc(func() { klog.SetLogger(klog.Logger{}) })
 
-// NewCommand returns the root command with all subcommands.
+// NewCommand returns the root command with all subcommands, their help and their completions.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	root := newRoot(streams)
+	addCompletions(root)
+	groupHelp(root)
+	return root
+}
+
+// newCommand is NewCommand for a command line. Most show no help and complete nothing, and what is for these takes four
+// times as long as all else.
+func newCommand(args []string, streams genericiooptions.IOStreams) *cobra.Command {
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		return NewCommand(streams)
+	}
+	root := newRoot(streams)
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		groupHelp(root) // sets another function
+		cmd.HelpFunc()(cmd, args)
+	})
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		groupHelp(root)
+		return cmd.UsageFunc()(cmd)
+	})
+	return root
+}
+
+// newRoot returns the root command with all subcommands, without help and completions.
+func newRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "orb8",
 		Short: "See what pods do on the network, in the kernel and on the GPU, right now",
@@ -98,12 +133,14 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newQueryCommand(streams),
-		newReplayCommand(streams), newInstallCommand(streams), newUpgradeCommand(streams), newUninstallCommand(streams),
-		newStatusCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams),
-		newCompletionCommand(streams), newImageCommand(streams), newVersionCommand(streams))
-	addCompletions(root)
-	groupHelp(root)
+	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams),
+		newCaptureCommand(streams), newQueryCommand(streams), newReplayCommand(streams), newDiffCommand(streams),
+		newAdviseCommand(newAdvisePolicyCommand(streams), newAdviseSeccompCommand(streams),
+			newAdviseResourcesCommand(streams)),
+		newMCPCommand(streams), newInstallCommand(streams),
+		newUpgradeCommand(streams), newUninstallCommand(streams), newStatusCommand(streams), newDoctorCommand(streams),
+		newCleanupCommand(streams), newRBACCommand(streams), newCompletionCommand(streams), newImageCommand(streams),
+		newVersionCommand(streams))
 	return root
 }
 

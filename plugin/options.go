@@ -17,6 +17,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -47,20 +48,30 @@ type traceOptions struct {
 
 func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	o.outputOptions.bind(flags)
+	o.bindSession(flags)
+}
+
+// bindSession adds the flags of a session without those of its output.
+func (o *traceOptions) bindSession(flags *pflag.FlagSet) {
 	o.tracerOptions.bind(flags)
 	o.modeOptions.bind(flags)
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
-	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
-	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
-	flags.StringVar(&o.node, "node", "", "Trace only pods on this node")
-	flags.DurationVar(&o.duration, "duration", 0,
-		"End after this time, counted from when the first node streams (0: until ^C)")
+	o.bindTargets(flags)
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false,
 		"Ask your resolver for the names of addresses outside the cluster")
 	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53},
 		"Ports that DNS is spoken on, besides those of DNS Services")
 	flags.StringVar(&o.record, "record", "", "Keep what is shown in this new file as well, for kubectl orb8 replay")
+}
+
+// bindTargets binds the flags that choose pods and time.
+func (o *traceOptions) bindTargets(flags *pflag.FlagSet) {
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
+	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
+	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
+	flags.StringVar(&o.node, "node", "", "Trace only pods on this node")
+	flags.DurationVar(&o.duration, "duration", 0,
+		"End after this time, counted from when the first node streams (0: until ^C)")
 }
 
 // traceConfig is what a trace runs on: every flag resolved and judged, nothing contacted yet.
@@ -74,8 +85,10 @@ type traceConfig struct {
 	filter     *filter.Filter
 	showStatus bool
 	record     string
-	output     string
-	mode       string
+	// alsoRecorded are kinds of events that the command adds to a recording.
+	alsoRecorded []string
+	output       string
+	mode         string
 	// installNamespace is where orb8 is installed.
 	installNamespace string
 	viewed           string // the namespace that tables omit; empty: all namespaces are traced
@@ -86,6 +99,9 @@ type traceConfig struct {
 	failOnLoss bool
 	dnsPorts   []uint32
 	syscalls   *session.SyscallConfig
+	capture    *session.CaptureConfig
+	// tally sums up the session once it has run; nil: nothing was traced.
+	tally *advice.Tally
 }
 
 // minInterval bounds the cost of socket scans on the node.
@@ -143,7 +159,7 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		Exclude: []labels.Set{launch.Labels(), deploy.Labels()}}
 	// A GPU is a node's, also where no pod uses it. Verdicts are about pods.
 	c.query.AllNodes = slices.Contains(kinds, "gpu") && o.allNamespaces && o.selector == "" && o.container == "" &&
-		o.node == "" && (o.rows == nil || o.rows.Name != "gpuVerdict")
+		o.node == "" && (o.rows == nil || o.rows.Name != whyGPUs.rows)
 	if o.selector != "" {
 		if c.query.Selector, err = labels.Parse(o.selector); err != nil {
 			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))

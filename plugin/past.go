@@ -18,6 +18,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/door"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
@@ -32,8 +33,10 @@ type pastConfig struct {
 	request          *orbit.QueryRequest
 	form             remote.Form
 	failOnLoss       bool
-	// command is what needs agents, in the words of the user.
-	command string
+	// command is what needs agents, in the words of the user. name, if not empty, is what the closing line begins with.
+	command, name string
+	// tally sums up the answer once it is complete.
+	tally *advice.Tally
 }
 
 // serversOf connects to the servers of orb8; tests replace it.
@@ -47,16 +50,20 @@ func (c *pastConfig) run(parent context.Context, open func(*reporter) (live.Cons
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	r := newReporter(c.streams.ErrOut)
-	defer watchSignals(func() { cancel(live.ErrInterrupted) })()
+	defer watchInterrupts(parent, func() { cancel(live.ErrInterrupted) })()
 	dial := serversOf(door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
 	result, err := remote.Query(ctx, dial, c.request, c.form, func() (live.Consumer, error) { return open(r) })
 	if err != nil {
 		return c.explain(ctx, err)
 	}
+	c.tally = &result.Tally
 	for _, line := range coverageLines(c.request.GetSelection(), result.Coverage, time.Now()) {
 		r.Logf("%s", line)
 	}
-	r.Logf("%s", &result.Tally)
+	if c.name != "" {
+		c.name += ": "
+	}
+	r.Logf("%s%s", c.name, &result.Tally)
 	switch {
 	case result.Tally.Traced < result.Tally.Nodes, result.Coverage.GetStore().GetError() != "":
 		return &exitError{ExitSomeFailed, nil}

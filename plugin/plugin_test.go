@@ -69,32 +69,32 @@ func TestUsageErrors_AreOneLine(t *testing.T) {
 		"trace network -o xml":                        `unknown output "xml"`,
 		"trace network -o custom-columns=A:.src.podd": "src.pod",
 		"trace network --sort-by bytes":               "bytesSent",
-		"why gpus": `unknown command "gpus" for "kubectl orb8 why", ` +
-			`did you mean "gpu"?`,
-		"why gpu --window 4s":                      "--window 4s: want 5s to 1h0m0s",
-		"why gpu --window 2h":                      "--window 2h0m0s: want 5s to 1h0m0s",
-		"why gpu --duration 5s":                    "--window says how long",
-		"why gpu --sort-by=-gpus":                  "go with --output",
-		"why gpu -o json --sort-by=-gpu":           "gpus",
-		"why gpu --filter verdic==1":               "verdict",
-		"why gpu --nvml-library libnvidia-ml.so.1": "want an absolute path on the nodes",
-		"version -o xml":                           `--output "xml": want json`,
-		"rbac":                                     "want one of --user, --group and --viewer",
-		"rbac --user alice --group sre":            "want one of --user, --group and --viewer",
-		"rbac --user alice --sensitive":            "--sensitive goes with --viewer",
-		"rbac --viewer alice":                      `--viewer "alice": want user:NAME, group:NAME or sa:`,
-		"rbac --viewer sa:alice":                   `--viewer "sa:alice": want user:NAME, group:NAME or sa:`,
-		"rbac --viewer user:alice --user bob":      "--user does not go with --viewer",
-		"install --dry-run=maybe":                  `--dry-run "maybe": want none, client or server`,
-		"install -o json":                          `--output "json": want yaml`,
-		"install --kinds flow,packets":             "--kinds packets: want some of flow, tcp",
-		"install --replicas 0":                     "--replicas 0: want 1 to 16",
-		"install --history-memory much":            `--history-memory "much": want a quantity such as 64Mi`,
-		"install --history-memory 1k":              "--history-memory 1k: want 1Mi to 16Gi",
-		"install -n Orb8":                          "--namespace Orb8: want the name of a namespace",
-		"install --timeout 0s":                     "--timeout 0s: want more than 0",
-		"uninstall --timeout -1s":                  "--timeout -1s: want more than 0",
-		"status -o yaml":                           `--output "yaml": want json`,
+		"why --window 4s":                             "--window 4s: want 5s to 1h0m0s",
+		"why --nvml-library /lib/x":                   "unknown flag: --nvml-library",
+		"why gpu --window 4s":                         "--window 4s: want 5s to 1h0m0s",
+		"why gpu --window 2h":                         "--window 2h0m0s: want 5s to 1h0m0s",
+		"why gpu --duration 5s":                       "--window says how long",
+		"why gpu --sort-by=-gpus":                     "go with --output",
+		"why gpu -o json --sort-by=-gpu":              "gpus",
+		"why gpu --filter verdic==1":                  "verdict",
+		"why gpu --nvml-library libnvidia-ml.so.1":    "want an absolute path on the nodes",
+		"version -o xml":                              `--output "xml": want json`,
+		"rbac":                                        "want one of --user, --group and --viewer",
+		"rbac --user alice --group sre":               "want one of --user, --group and --viewer",
+		"rbac --user alice --sensitive":               "--sensitive goes with --viewer",
+		"rbac --viewer alice":                         `--viewer "alice": want user:NAME, group:NAME or sa:`,
+		"rbac --viewer sa:alice":                      `--viewer "sa:alice": want user:NAME, group:NAME or sa:`,
+		"rbac --viewer user:alice --user bob":         "--user does not go with --viewer",
+		"install --dry-run=maybe":                     `--dry-run "maybe": want none, client or server`,
+		"install -o json":                             `--output "json": want yaml`,
+		"install --kinds flow,packets":                "--kinds packets: want some of flow, tcp",
+		"install --replicas 0":                        "--replicas 0: want 1 to 16",
+		"install --history-memory much":               `--history-memory "much": want a quantity such as 64Mi`,
+		"install --history-memory 1k":                 "--history-memory 1k: want 1Mi to 16Gi",
+		"install -n Orb8":                             "--namespace Orb8: want the name of a namespace",
+		"install --timeout 0s":                        "--timeout 0s: want more than 0",
+		"uninstall --timeout -1s":                     "--timeout -1s: want more than 0",
+		"status -o yaml":                              `--output "yaml": want json`,
 	} {
 		code, out, errOut := run(t, strings.Fields(args)...)
 		if code != ExitUsage || out != "" || !strings.HasPrefix(errOut, "error: ") || !strings.Contains(errOut, want) {
@@ -191,11 +191,15 @@ func TestCommands_TraceEveryKind(t *testing.T) {
 				tr.summary == k.Name
 		})
 		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k }) ||
-			k.Name == "gpuVerdict" || k.Name == "flowSum" // of why gpu, and of query
+			slices.Contains(
+				[]string{"gpuVerdict", "podVerdict", "podState", "serviceState", "flowSum", "difference"},
+				k.Name,
+			) // of why, query, diff
 		if topped != k.Row {
 			t.Errorf("%s is a row %v, but one of a topic %v", k.Name, k.Row, topped)
 		}
 		switch own := k.Name == "lost" || k.Name == "nodeStatus"; {
+		case k.Name == "packet": // of capture
 		case !traced && !own && !topped:
 			t.Errorf("no command traces the kind %q: add it to traceCommands in plugin/trace.go", k.Name)
 		case traced && (own || topped):
@@ -345,7 +349,10 @@ func exampleKinds(command, argument string) (kinds []*event.Kind) {
 	case "replay":
 		return event.Kinds()
 	case "why":
-		return []*event.Kind{event.KindByName(argument + "Verdict")}
+		if argument == "gpu" {
+			return []*event.Kind{event.KindByName("gpuVerdict")}
+		}
+		return []*event.Kind{event.KindByName("podVerdict")}
 	case "top":
 		for _, topic := range model.Topics() {
 			if topic.Name == argument {

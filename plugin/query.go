@@ -8,14 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/rest"
 
-	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
-	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
@@ -55,24 +51,14 @@ var queryCommands = []queryCommand{
 type queryOptions struct {
 	outputOptions
 	periodOptions
-	kube *kubeFlags
-	installNamespace,
-	selector, container, node string
-	names         []string
-	allNamespaces bool
-	last          int
-	aggregateBy   string
+	pastTargets
+	last        int
+	aggregateBy string
 }
 
 func (o *queryOptions) bind(flags *pflag.FlagSet) {
-	o.kube.AddFlags(flags)
 	o.outputOptions.bind(flags)
-	flags.StringVar(&o.installNamespace, "orb8-namespace", deploy.DefaultNamespace,
-		"Namespace that orb8 is installed in")
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the pods of all namespaces that you may see")
-	flags.StringVarP(&o.selector, "selector", "l", "", "Show pods with these labels (key=value, !=, in, notin)")
-	flags.StringVarP(&o.container, "container", "c", "", "Show only containers of this name")
-	flags.StringVar(&o.node, "node", "", "Show only pods on this node")
+	o.pastTargets.bind(flags)
 	o.periodOptions.bind(flags, "10m", "")
 	flags.StringVar(&o.aggregateBy, "aggregate-by", "", "Show sums of flows by fields (src.namespace,dst.service,"+
 		"dst.port) instead of the flows, the largest first")
@@ -98,7 +84,8 @@ lost.`,
   kubectl orb8 query dns -A --last 20 --filter 'rcode != "NOERROR"'`,
 	}
 	for _, q := range queryCommands {
-		o := &queryOptions{outputOptions: outputOptions{streams: streams}, kube: newKubeFlags()}
+		o := &queryOptions{outputOptions: outputOptions{streams: streams},
+			pastTargets: pastTargets{kube: newKubeFlags()}}
 		sub := &cobra.Command{
 			Use: q.name + " [POD | KIND/NAME ...]", Short: q.short, Aliases: q.aliases,
 			Example: fmt.Sprintf("  # The newest 100 of a namespace\n  kubectl orb8 query %s -n demo --last 100\n\n"+
@@ -128,9 +115,7 @@ type queryConfig struct {
 	kind, shown *event.Kind
 	form        remote.Form
 	request     *orbit.QueryRequest
-	rest        *rest.Config
-	client      kube.Interface
-	viewed      string // the namespace that tables omit; empty: several are shown
+	installation
 }
 
 func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error) {
@@ -143,12 +128,7 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	if err = o.periodOptions.complete(r, now); err != nil {
 		return nil, err
 	}
-	if o.selector != "" {
-		if _, err := labels.Parse(o.selector); err != nil {
-			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))
-		}
-	}
-	if err = checkNames(o.names, o.allNamespaces); err != nil {
+	if err = o.pastTargets.check(); err != nil {
 		return nil, err
 	}
 	if _, err := o.compile([]*event.Kind{c.kind}); err != nil {
@@ -160,19 +140,11 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	if _, err := o.open([]*event.Kind{c.shown}, ""); err != nil {
 		return nil, usage(err)
 	}
-	var namespace string
-	if c.rest, namespace, err = resolveCluster(o.kube); err != nil {
+	if c.installation, err = o.connect(); err != nil {
 		return nil, err
 	}
-	c.rest.QPS, c.rest.Burst = 100, 200
-	if c.client, err = kube.NewForConfig(c.rest); err != nil {
-		return nil, err
-	}
-	r.Selection = &orbit.Selection{Kinds: []string{kind}, Names: o.names, Labels: o.selector, Container: o.container,
-		Node: o.node, Filter: o.filter}
-	if !o.allNamespaces {
-		r.Selection.Namespaces, c.viewed = []string{namespace}, namespace
-	}
+	r.Selection = o.selection(c.viewed)
+	r.Selection.Kinds, r.Selection.Filter = []string{kind}, o.filter
 	c.request = r
 	return c, nil
 }

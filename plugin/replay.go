@@ -65,8 +65,9 @@ differ from those of the trace. A truncated recording is shown up to its end. FI
 		"With --top: how far back rates and amounts reach (0: all)")
 	cmd.Flags().StringVar(&o.top, "top", "",
 		"Show what happened most instead of each event, as top does: "+strings.Join(topicNames(), ", "))
-	cmd.Flags().StringVar(&o.why, "why", "", "Say what pods waited for instead, as why does: "+strings.Join(whyTopics,
-		", "))
+	cmd.Flags().
+		StringVar(&o.why, "why", "", "Say what pods waited for instead, as why does: "+strings.Join(subjectNames(),
+			", "))
 	cmd.Flags().Float64Var(&o.speed, "speed", 0,
 		"How fast to show it: 1 as it happened, 10 ten times as fast, 0 as fast as it goes")
 	cmd.Flags().StringVar(&o.from, "from", "",
@@ -78,8 +79,7 @@ differ from those of the trace. A truncated recording is shown up to its end. FI
 func (o *replayOptions) run(parent context.Context, path string) error {
 	ctx, end := context.WithCancelCause(parent)
 	defer end(live.ErrDone)
-	stopSignals := watchSignals(func() { end(live.ErrInterrupted) })
-	defer stopSignals()
+	defer watchInterrupts(parent, func() { end(live.ErrInterrupted) })()
 	stopReader := watchReader(o.streams.Out, func() { end(live.ErrDone) })
 	defer stopReader()
 

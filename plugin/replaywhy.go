@@ -9,20 +9,18 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
-
-// whyTopics are what verdicts are given of.
-var whyTopics = []string{"gpu"}
 
 // openWhy returns a view that judges all events of a recording as one window.
 func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error) {
-	if !slices.Contains(whyTopics, o.why) {
-		return nil, usagef("--why %q: want %s%s", o.why, strings.Join(whyTopics, ", "), didYouMean(o.why, whyTopics))
+	of := subjectByName(o.why)
+	if of == nil {
+		return nil, usagef("--why %q: want %s%s", o.why, strings.Join(subjectNames(), " or "),
+			didYouMean(o.why, subjectNames()))
 	}
 	switch {
-	case !slices.Contains(s.Kinds, "gpu"):
-		return nil, usagef("--why gpu is of gpu, resources and flow events, the recording holds %s",
+	case !slices.ContainsFunc(of.needs, func(kind string) bool { return slices.Contains(s.Kinds, kind) }):
+		return nil, usagef("--why %s is of %s events, the recording holds %s", of.name, strings.Join(of.sources, ", "),
 			strings.Join(s.Kinds, ", "))
 	case o.top != "":
 		return nil, usagef("--why and --top: want one of them")
@@ -31,7 +29,7 @@ func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error
 	case o.output == "" && (o.sortBy != "" || o.noHeaders):
 		return nil, usagef("--sort-by and --no-headers go with --output")
 	}
-	kinds := []*event.Kind{event.KindByName("gpuVerdict")}
+	kinds := []*event.Kind{event.KindByName(of.rows)}
 	rows, err := o.compile(kinds)
 	if err != nil {
 		return nil, err
@@ -45,15 +43,13 @@ func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error
 	if err != nil {
 		return nil, err
 	}
-	for _, kind := range whySources {
+	for _, kind := range of.sources {
 		if !slices.Contains(s.Kinds, kind) {
 			r.Logf("note: the recording holds no %s events: what they tell is not known", kind)
 		}
 	}
-	v := newVerdicts(intake{reporter: r, filter: all}, c, why.New(0))
-	if slices.Contains(s.Kinds, "flow") {
-		v.watch.TraceFlows()
-	}
+	v := newVerdicts(intake{reporter: r, filter: all}, c, of, 0)
+	v.watch.Observe(s.Kinds...)
 	r.Logf("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
 	p := newPlayer(&v)
 	p.nothing = func() error { return v.nothing }

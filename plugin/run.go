@@ -3,10 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
-	"os"
-	"os/signal"
-	"sync"
-	"syscall"
+	"io"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
@@ -47,24 +44,30 @@ func runSession(parent context.Context, c *traceConfig, open func(engine, intake
 	r := newReporter(c.streams.ErrOut)
 	defer noteVersion(parent, c.client, r.Logf)()
 	s := c.engine(parent, r)
-	stopSignals := watchSignals(s.Interrupt)
-	defer stopSignals()
-	stopReader := watchReader(c.streams.Out, func() { s.End(live.ErrReaderGone) })
-	defer stopReader()
-	tally, err := s.Run(func() (live.Consumer, error) {
+	return c.runEngine(parent, r, s, c.streams.Out, func() (live.Consumer, error) {
 		in := intake{reporter: r, filter: c.filter}
 		if c.record != "" {
 			var err error
 			if in.recorder, err = history.Create(c.record, history.Session{
-				Version: version.Version(), Kinds: kindNames(c.kinds), Targets: c.query.String(), Namespace: c.viewed,
-				Started: time.Now(),
+				Version: version.Version(), Kinds: append(kindNames(c.kinds), c.alsoRecorded...),
+				Targets: c.query.String(), Namespace: c.viewed, Started: time.Now(),
 			}); err != nil {
 				return nil, err
 			}
 		}
 		return open(s, in), nil
 	})
-	if tally != nil {
+}
+
+// runEngine runs a session whose consumer writes to out, and maps its end to an exit code.
+func (c *traceConfig) runEngine(
+	parent context.Context, r *reporter, s engine, out io.Writer, open func() (live.Consumer, error),
+) error {
+	defer watchInterrupts(parent, s.Interrupt)()
+	stopReader := watchReader(out, func() { s.End(live.ErrReaderGone) })
+	defer stopReader()
+	tally, err := s.Run(open)
+	if c.tally = tally; tally != nil {
 		r.Logf("%s", tally)
 	}
 	return c.exit(tally, err)
@@ -95,7 +98,7 @@ func (c *traceConfig) session() live.Config {
 		Query: c.query, Spec: c.spec(), MaxNodes: c.maxNodes, Duration: c.duration, ReverseDNS: c.reverseDNS,
 		Tracer: &session.Config{
 			Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls,
-			Gpu: c.gpu,
+			Gpu: c.gpu, Capture: c.capture,
 		},
 	}
 }
@@ -119,31 +122,6 @@ func (c *traceConfig) dependencies(r *reporter) live.Dependencies {
 		Dialer: forward.NewDialer(c.rest, c.tracerNamespace, session.Port),
 		Stream: stream.Run,
 		Status: r,
-	}
-}
-
-// watchSignals calls interrupt for each SIGINT, SIGTERM or SIGHUP.
-func watchSignals(interrupt func()) (stop func()) {
-	// A closed pipe is an error of Write, not a death: the tracers must go first.
-	signal.Ignore(syscall.SIGPIPE)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	done := make(chan struct{})
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		for {
-			select {
-			case <-signals:
-				interrupt()
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		signal.Stop(signals)
-		close(done)
-		watch.Wait()
 	}
 }
 

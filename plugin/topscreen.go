@@ -54,7 +54,7 @@ type topScreen struct {
 }
 
 func newTopScreen(c *topConfig, s engine, in intake) *topScreen {
-	t := &topScreen{intake: in, model: liveModel(c.topic, s), advice: advice.NewGPU()}
+	t := &topScreen{intake: in, model: liveModel(c.topic, s), advice: advice.NewTop()}
 	lean()
 	notes, done := t.reporter.toScreen()
 	o := c.screen(t.model)

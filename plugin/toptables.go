@@ -42,7 +42,7 @@ func newTopTables(c *topConfig, s engine, in intake) *topTables {
 		intake: in,
 		config: c,
 		model:  liveModel(c.topic, s),
-		advice: advice.NewGPU(),
+		advice: advice.NewTop(),
 	}
 	t.printing.Go(func() {
 		t.err = t.printAll(s)

@@ -1,18 +1,16 @@
 package plugin
 
 import (
-	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/filter"
-	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/pods"
 )
 
 // verdictConfig is how verdicts are printed.
@@ -32,16 +30,21 @@ type verdictConfig struct {
 type verdicts struct {
 	intake
 	config verdictConfig
-	watch  *why.Watch
-	failed map[string]string // nodes that were not seen, and why
+	of     *subject
+	watch  judge
+	// prepare is called before the verdicts are given; nil: nothing is left to do.
+	prepare func()
+	// collect takes the verdicts; nil: they are printed.
+	collect func([]*event.Event)
+	failed  map[string]string // nodes that were not seen, and why
 	// unknown are the times of which nothing is known, by node.
 	unknown []string
 	// nothing is why there is no verdict at all.
 	nothing error
 }
 
-func newVerdicts(i intake, c verdictConfig, w *why.Watch) verdicts {
-	return verdicts{intake: i, config: c, watch: w, failed: map[string]string{}}
+func newVerdicts(i intake, c verdictConfig, s *subject, window time.Duration) verdicts {
+	return verdicts{intake: i, config: c, of: s, watch: s.judge(window), failed: map[string]string{}}
 }
 
 func (v *verdicts) Show(ev *event.Event) error {
@@ -59,9 +62,31 @@ func (v *verdicts) Show(ev *event.Event) error {
 
 // Close prints the verdicts, or returns why there are none.
 func (v *verdicts) Close() error {
+	if v.prepare != nil {
+		v.prepare()
+	}
 	v.end()
 	rows := v.watch.Verdicts()
-	v.notes(rows)
+	if v.nothing = v.of.remark(v, rows); v.nothing == nil && v.watch.Full() {
+		v.reporter.Logf("note: there is more than verdicts have room for: look at fewer pods")
+	}
+	if v.collect != nil {
+		v.collect(rows)
+		return nil
+	}
+	watch, ok := v.watch.(*pods.Watch)
+	if !ok {
+		return v.show(rows)
+	}
+	c, asked := connect(watch, rows), slices.Clone(rows)
+	if err := v.show(rows); err != nil || v.config.output != "" {
+		return err
+	}
+	return c.printChains(v.config.out, asked)
+}
+
+// show prints verdicts, and as text what was not seen.
+func (v *verdicts) show(rows []*event.Event) error {
 	rows = slices.DeleteFunc(rows, func(ev *event.Event) bool {
 		match, err := v.config.rows.Match(ev)
 		if err != nil {
@@ -77,7 +102,7 @@ func (v *verdicts) Close() error {
 		if i > 0 {
 			out = append(out, '\n')
 		}
-		out = why.AppendText(out, ev, v.config.viewed)
+		out = v.of.text(out, ev, v.config.viewed)
 	}
 	for _, node := range slices.Sorted(maps.Keys(v.failed)) {
 		out = append(safe.AppendText(out, "not seen: "+node+": "+v.failed[node]), '\n')
@@ -102,59 +127,6 @@ func (v *verdicts) print(rows []*event.Event) error {
 	return p.Close()
 }
 
-// notes reports the pods without a verdict. If there is no verdict at all, the command fails instead.
-func (v *verdicts) notes(rows []*event.Event) {
-	without := v.watch.Without()
-	if len(rows) == 0 {
-		v.nothing = v.none(without)
-		return
-	}
-	for _, name := range without {
-		if v.config.named {
-			v.reporter.Logf("note: %s has no GPU: no process of it is on one", name)
-		}
-	}
-	for _, n := range v.watch.Nodes() {
-		if n.Trouble != "" {
-			v.reporter.Logf("note: nothing to read of the GPUs of %s: %s", n.Name, n.Trouble)
-		}
-	}
-	if v.watch.Full() {
-		v.reporter.Logf("note: there is more than verdicts have room for: look at fewer pods")
-	}
-}
-
-// maxListed is how many nodes or pods an error names.
-const maxListed = 10
-
-// none returns why there is no verdict at all.
-func (v *verdicts) none(without []string) error {
-	var nodes, blind []string
-	devices := 0
-	for _, n := range v.watch.Nodes() {
-		devices += n.Devices
-		nodes = append(nodes, n.Name)
-		if n.Trouble != "" {
-			blind = append(blind, n.Name+": "+n.Trouble)
-		} else if n.Devices == 0 {
-			blind = append(blind, n.Name+": no GPU was seen")
-		}
-	}
-	switch {
-	case len(nodes) == 0:
-		return fmt.Errorf("no pod was seen that matches %s", v.config.targets)
-	case devices == 0:
-		return fmt.Errorf("no GPU on the examined nodes: %s", listed(blind, "; "))
-	case len(without) > 0:
-		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated "+
-			"to them: %s (%d %s on %s)",
-			listed(without, ", "), devices, plural.Noun(devices, "GPU"), listed(nodes, ", "))
-	}
-	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices,
-		plural.Noun(devices, "GPU"),
-		listed(nodes, ", "))
-}
-
 // conclude returns the error of a command: why there is no verdict, unless there is another error.
 func (v *verdicts) conclude(err error) error {
 	switch {
@@ -165,12 +137,4 @@ func (v *verdicts) conclude(err error) error {
 		v.reporter.Logf("%v", v.nothing)
 	}
 	return err
-}
-
-// listed joins the first of a list.
-func listed(list []string, separator string) string {
-	if len(list) > maxListed {
-		return strings.Join(list[:maxListed], separator) + fmt.Sprintf(" and %d more", len(list)-maxListed)
-	}
-	return strings.Join(list, separator)
 }

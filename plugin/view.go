@@ -29,11 +29,7 @@ func (i *intake) take(ev *event.Event) bool {
 	if !match {
 		return false
 	}
-	if i.recorder != nil {
-		if err := i.recorder.Write(ev); err != nil {
-			i.reporter.LogOncef("recording: %v: it ends here", err)
-		}
-	}
+	i.record(ev)
 	switch {
 	case ev.GetNodeStatus() != nil, ev.GetLost() != nil:
 	case ev.GetFlowSum() != nil:
@@ -42,6 +38,16 @@ func (i *intake) take(ev *event.Event) bool {
 		i.events++
 	}
 	return true
+}
+
+// record adds an event to the recording, if there is one.
+func (i *intake) record(ev *event.Event) {
+	if i.recorder == nil {
+		return
+	}
+	if err := i.recorder.Write(ev); err != nil {
+		i.reporter.LogOncef("recording: %v: it ends here", err)
+	}
 }
 
 func (i *intake) Shown() int { return i.events }

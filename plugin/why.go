@@ -12,9 +12,9 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/calls"
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
 
 const (
@@ -23,37 +23,48 @@ const (
 	maxWhyWindow            = time.Hour
 )
 
-// whySources are the event kinds that verdicts use.
-var whySources = []string{"gpu", "resources", "flow"}
-
-// whyOptions are the flags of why gpu.
+// whyOptions are the flags of why and why gpu.
 type whyOptions struct {
 	traceOptions
 	sinceOptions
+	of     *subject
 	window time.Duration
+	follow bool
 }
 
 func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	o.traceOptions.bind(flags)
-	o.gpu.bind(flags)
+	if o.of == whyGPUs {
+		o.gpu.bind(flags)
+	} else {
+		flags.BoolVar(&o.follow, "follow", true, "Judge the pods that a verdict blames, too, up to three in a chain")
+	}
 	o.sinceOptions.bind(flags)
 	flags.DurationVar(&o.window, "window", whyWindow,
 		fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
 	flags.Lookup("output").Usage += "; text by default"
-	flags.Lookup("filter").Usage = `Show only verdicts for which a CEL expression holds: 'verdict == "abandoned"'`
-	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares.network, or -shares.network for largest " +
-		"first); not in the default output"
+	example := map[*subject]string{
+		whyPods: "'!healthy && confidence != \"low\"'", whyGPUs: `'verdict == "abandoned"'`,
+	}[o.of]
+	flags.Lookup("filter").Usage = "Show only verdicts for which a CEL expression holds: " + example
+	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares." + map[*subject]string{
+		whyPods: "cpuLimit", whyGPUs: "network",
+	}[o.of] + ", or with - before it for largest first); not in the default output"
 	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl " +
 		"orb8 replay"
-	flags.Lookup("interval").Usage = "Time between two readings of GPUs, resources and flows"
+	flags.Lookup("interval").Usage = "Time between two readings of " + map[*subject]string{
+		whyPods: "resources and flows", whyGPUs: "GPUs, resources and flows",
+	}[o.of]
 	// --window replaces --duration.
 	_ = flags.MarkHidden("duration")
 }
 
-// whyConfig is what why gpu runs on.
+// whyConfig is what why and why gpu run on.
 type whyConfig struct {
 	*traceConfig
+	of     *subject
 	window time.Duration
+	follow bool
 	rows   *filter.Filter
 	// question is about the past; nil: about what happens now.
 	question *pastConfig
@@ -72,18 +83,49 @@ func (c *whyConfig) printing() verdictConfig {
 	}
 }
 
-func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "why", Short: "Say what pods wait for, with the evidence", Args: noArgs,
-		Example: `  # Why the GPUs of a training job are idle
-  kubectl orb8 why gpu job/train -n ml`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	o := &whyOptions{traceOptions: traceOptions{
+// newWhyOptions returns the flags of a command that gives verdicts of something.
+func newWhyOptions(streams genericiooptions.IOStreams, of *subject) *whyOptions {
+	return &whyOptions{of: of, traceOptions: traceOptions{
 		outputOptions: outputOptions{streams: streams},
 		tracerOptions: tracerOptions{kube: newKubeFlags()},
-		rows:          event.KindByName("gpuVerdict"),
+		rows:          event.KindByName(of.rows),
 	}}
+}
+
+// run runs the command.
+func (o *whyOptions) run(cmd *cobra.Command, args []string) error {
+	o.names = args
+	c, err := o.complete(cmd.Flags().Changed)
+	if err != nil {
+		return err
+	}
+	return runWhy(cmd.Context(), c)
+}
+
+func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o, gpuOptions := newWhyOptions(streams, whyPods), newWhyOptions(streams, whyGPUs)
+	cmd := &cobra.Command{
+		Use:   "why [POD | KIND/NAME ...]",
+		Short: "Say what is wrong with pods: a verdict for each, with its evidence and the command that shows more",
+		Long: `Watch pods for a while, and report for each what is wrong with it: a limit, a crowded node, memory, a
+disk, DNS, connections that fail and to whom, lost packets, crashes and what they came of, failing probes; or that it
+is healthy. Verdicts are hypotheses that fit the evidence. With --since, judge the past, which the agents of
+"kubectl orb8 install" have recorded.`,
+		Example: `  # What is wrong with a deployment
+  kubectl orb8 why deploy/web -n shop
+
+  # What is wrong in a namespace, as a table of what is not healthy
+  kubectl orb8 why -n shop -o wide --filter '!healthy'
+
+  # What was wrong in ten minutes of the night, as the installed agents have recorded it
+  kubectl orb8 why deploy/web -n shop --since 2026-11-30T03:00:00Z --until 2026-11-30T03:10:00Z
+
+  # The cause and the next command for each pod, as JSON
+  kubectl orb8 why -n shop -o json | jq -c '{pod, verdict, confidence, peer, next}'`,
+		Args: cobra.ArbitraryArgs,
+		RunE: o.run,
+	}
+	o.bind(cmd.Flags())
 	gpu := &cobra.Command{
 		Use: "gpu [POD | KIND/NAME ...]",
 		Short: "Explain what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and " +
@@ -103,16 +145,9 @@ have recorded.`,
 
   # What each pod of a namespace waits for, as JSON
   kubectl orb8 why gpu -n ml -o json | jq -c '{pod, verdict, confidence, share: .shares[.verdict]}'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.names = args
-			c, err := o.complete(cmd.Flags().Changed)
-			if err != nil {
-				return err
-			}
-			return runWhy(cmd.Context(), c)
-		},
+		RunE: gpuOptions.run,
 	}
-	o.bind(gpu.Flags())
+	gpuOptions.bind(gpu.Flags())
 	cmd.AddCommand(gpu)
 	return cmd
 }
@@ -124,13 +159,13 @@ func (o *whyOptions) complete(changed func(flag string) bool) (*whyConfig, error
 	case err != nil:
 		return nil, err
 	case changed("duration"):
-		return nil, usagef("--duration: --window says how long why gpu watches")
+		return nil, usagef("--duration: --window says how long %s watches", o.of.command)
 	case o.window < minWhyWindow || o.window > maxWhyWindow:
 		return nil, usagef("--window %v: want %v to %v", o.window, minWhyWindow, maxWhyWindow)
 	case o.output == "" && (o.sortBy != "" || o.noHeaders):
 		return nil, usagef("--sort-by and --no-headers go with --output")
 	}
-	c := &whyConfig{window: o.window}
+	c := &whyConfig{of: o.of, window: o.window, follow: o.follow}
 	if c.rows, err = o.compile([]*event.Kind{o.rows}); err != nil {
 		return nil, err
 	}
@@ -139,11 +174,37 @@ func (o *whyOptions) complete(changed func(flag string) bool) (*whyConfig, error
 	if past {
 		own.mode = modeCluster
 	}
-	if c.traceConfig, err = own.complete(whySources...); err != nil || !past {
+	if c.traceConfig, err = own.complete(o.of.sources...); err != nil {
 		return c, err
 	}
-	c.question, err = c.past(&o.sinceOptions, "", why.Slot)
+	c.alsoRecorded = o.of.adds
+	if c.syscalls != nil { // not by the flags: agents answer, too
+		if c.syscalls.Names, err = calls.Expand(fileCalls); err != nil {
+			return nil, err
+		}
+		c.syscalls.ErrorsOnly = true
+	}
+	if !past {
+		return c, nil
+	}
+	c.question, err = c.past(&o.sinceOptions, "", o.of.slot)
 	return c, err
+}
+
+// fileCalls are the system calls whose errors a program may end for.
+var fileCalls = []string{
+	"open",
+	"openat",
+	"openat2",
+	"creat",
+	"execve",
+	"execveat",
+	"mkdir",
+	"mkdirat",
+	"chdir",
+	"rename",
+	"renameat",
+	"renameat2",
 }
 
 // runWhy watches for the window and prints the verdicts.
@@ -151,9 +212,20 @@ func runWhy(parent context.Context, c *whyConfig) error {
 	if c.question != nil {
 		return runWhySince(parent, c)
 	}
+	if c.of == whyPods {
+		return runWhyPods(parent, c)
+	}
+	return runWhyLive(parent, c, nil)
+}
+
+// runWhyLive watches for the window. set, if not nil, changes the view before the first event.
+func runWhyLive(parent context.Context, c *whyConfig, set func(*whyView)) error {
 	var v *whyView
 	err := runSession(parent, c.traceConfig, func(s engine, in intake) live.Consumer {
 		v = newWhyView(c, s, in)
+		if set != nil {
+			set(v)
+		}
 		return v
 	})
 	if v == nil {
@@ -171,8 +243,8 @@ type whyView struct {
 }
 
 func newWhyView(c *whyConfig, s engine, in intake) *whyView {
-	v := &whyView{verdicts: newVerdicts(in, c.printing(), why.New(c.window))}
-	v.watch.TraceFlows()
+	v := &whyView{verdicts: newVerdicts(in, c.printing(), c.of, c.window)}
+	v.watch.Observe(kindNames(c.kinds)...)
 	v.waiting.Go(func() {
 		defer s.End(live.ErrDone)
 		select {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -13,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/pods"
 )
 
 // whyOver passes events to a view, as a session does, and returns its output.
@@ -26,8 +27,16 @@ func whyOver(t *testing.T, output, expression string, names []string, events ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := &whyConfig{traceConfig: &traceConfig{streams: genericiooptions.IOStreams{Out: &stdout, ErrOut: &stderr},
-		output: output, viewed: "ml"}, window: whyWindow, rows: rows}
+	config := &whyConfig{
+		of: whyGPUs,
+		traceConfig: &traceConfig{streams: genericiooptions.IOStreams{Out: &stdout, ErrOut: &stderr},
+			output: output, viewed: "ml"},
+		window: whyWindow,
+		rows:   rows,
+	}
+	for _, name := range whyGPUs.sources {
+		config.kinds = append(config.kinds, event.KindByName(name))
+	}
 	config.query.Names, config.query.Namespace = names, "ml"
 	config.open = func() (render.Printer, error) {
 		return render.New(render.Options{Out: &stdout, Notices: &stderr, Output: output, Kinds: []*event.Kind{kind},
@@ -148,12 +157,69 @@ func TestWhy_ExplainsMissingVerdict(t *testing.T) {
 }
 
 func TestWhy_SubscribesToAllEvidence(t *testing.T) {
-	for _, name := range whySources {
-		if k := event.KindByName(name); k == nil || k.Row {
-			t.Errorf("%s is no kind of event that tracers send", name)
+	for _, s := range subjects {
+		for _, name := range append(s.sources, s.needs...) {
+			if k := event.KindByName(name); k == nil || k.Row {
+				t.Errorf("why %s: %s is no kind of event that tracers send", s.name, name)
+			}
+		}
+		if k := event.KindByName(s.rows); k == nil || !k.Row {
+			t.Errorf("why %s: %s is no kind of row", s.name, s.rows)
 		}
 	}
-	if why.New(whyWindow) == nil {
-		t.Fail()
+}
+
+// TestWhy_AsksAgents judges pods by what installed agents record, now and of the past.
+func TestWhy_AsksAgents(t *testing.T) {
+	f := &fakeServer{coverage: coverageOf(whyPods.sources...), events: pastEvents()}
+	serveAgents(t, f)
+	for _, args := range []string{"--since=10m", "--mode=cluster --window=5s"} {
+		_, out, errOut := orb8(t, nil, append([]string{"why", "-n", "shop", "-o", "json"}, strings.Fields(args)...)...)
+		verdict := strings.Contains(out, `"pod":"web"`) || args != "--since=10m"
+		if strings.Contains(errOut, "only tracers have it") || !verdict {
+			t.Errorf("%s: %s%s", args, out, errOut)
+		}
+	}
+}
+
+// TestConnect_ChainsWithinARecording connects verdicts that stand on the same events.
+func TestConnect_ChainsWithinARecording(t *testing.T) {
+	const start, second = uint64(1_790_000_000_000_000_000), uint64(time.Second)
+	w := pods.New(0)
+	w.Observe("resources", "flow", "tcp", "dns", "drop", "exec")
+	of := func(pod string, at uint64) *event.Event {
+		return &event.Event{Time: at, Node: "n1", Namespace: "shop", Pod: pod, PodUid: pod}
+	}
+	limit, periods, zero := uint64(100), uint64(10), uint64(0)
+	for i := range uint64(20) {
+		at := start + i*second
+		for pod, throttled := range map[string]*uint64{"users": &zero, "web": &zero, "db": &periods} {
+			ev := of(pod, at)
+			interval, millis := uint64(1_000_000), uint64(100)
+			percent := 10 * *throttled
+			ev.Kind = &event.Event_Resources{Resources: &event.Resources{Id: pod, IntervalMicros: &interval,
+				Cpu: &event.ResourcesCPU{Millis: &millis, LimitMillis: &limit, Periods: &periods,
+					ThrottledPeriods: throttled, ThrottledPercent: &percent}}}
+			w.Add(ev)
+		}
+		for client, server := range map[string]string{"users": "web", "web": "db"} {
+			ev := of(client, at)
+			ev.Kind = &event.Event_Tcp{Tcp: &event.Tcp{Outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED,
+				Src:      &event.Endpoint{Namespace: "shop", Pod: client},
+				Dst:      &event.Endpoint{Namespace: "shop", Pod: server, Address: []byte{10, 0, 0, 1}, Port: 80},
+				Observed: event.Side_SIDE_SRC, RoleKnown: true}}
+			w.Add(ev)
+		}
+	}
+	rows := w.Verdicts()
+	connect(w, rows)
+	for _, ev := range rows {
+		v := ev.GetPodVerdict()
+		want := map[string]string{"users": "shop/users,shop/web,shop/db", "web": "shop/web,shop/db"}[ev.GetPod()]
+		if v.GetChain() != want || want != "" && (v.GetRootPod() != "shop/db" ||
+			v.GetRootCause() != event.PodCause_POD_CAUSE_CPU_LIMIT) {
+			t.Errorf("%s: %s leads to %q, root %s %s", ev.GetPod(), v.GetVerdict().Word(), v.GetChain(),
+				v.GetRootPod(), v.GetRootCause().Word())
+		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
 
 // whySince judges the events of the past as one window.
@@ -25,7 +24,7 @@ func runWhySince(parent context.Context, c *whyConfig) error {
 		if err != nil {
 			return nil, err
 		}
-		v = &whySince{newVerdicts(intake{reporter: r, filter: all}, c.printing(), why.New(0))}
+		v = &whySince{newVerdicts(intake{reporter: r, filter: all}, c.printing(), c.of, 0)}
 		return v, nil
 	})
 	if v == nil {
@@ -34,17 +33,22 @@ func runWhySince(parent context.Context, c *whyConfig) error {
 	return v.conclude(err)
 }
 
-// Cover takes what the agents know of the time. It fails if they do not record GPUs.
+// Cover takes what the agents know of the time. It fails if they do not record what verdicts need.
 func (v *whySince) Cover(c *orbit.Coverage) error {
-	if err := checkRecorded(c, []string{"gpu"}); err != nil {
+	if err := checkRecorded(c, v.of.needs); err != nil {
 		return err
 	}
 	clear(v.failed)
-	flows := !slices.Contains(c.GetForbiddenKinds(), "flow")
+	observed := slices.DeleteFunc(slices.Clone(v.of.sources), func(kind string) bool {
+		return slices.Contains(c.GetForbiddenKinds(), kind)
+	})
 	for _, n := range c.GetNodes() {
 		switch {
 		case n.GetAnswer() == orbit.NodeAnswer_NODE_ANSWER_OK:
-			flows = flows && slices.Contains(n.GetKinds(), "flow")
+			observed = slices.DeleteFunc(
+				observed,
+				func(kind string) bool { return !slices.Contains(n.GetKinds(), kind) },
+			)
 		case n.GetAnswer() != orbit.NodeAnswer_NODE_ANSWER_UNKNOWN:
 			v.failed[n.GetNode()] = n.GetMessage()
 		}
@@ -52,9 +56,7 @@ func (v *whySince) Cover(c *orbit.Coverage) error {
 			v.watch.Doubt(n.GetNode())
 		}
 	}
-	if flows {
-		v.watch.TraceFlows()
-	}
+	v.watch.Observe(observed...)
 	v.unknown = unknownTimes(c)
 	return nil
 }
