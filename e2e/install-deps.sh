@@ -26,6 +26,8 @@ iproute2                    ip
 procps                      sysctl
 util-linux                  nsenter
 jq                          jq
+tcpdump                     tcpdump
+tshark                      tshark
 tmux                        tmux
 bash-completion             /usr/share/bash-completion/bash_completion
 zsh                         zsh

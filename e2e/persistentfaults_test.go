@@ -38,7 +38,7 @@ type faulty struct {
 	stream *kit.Trace
 }
 
-func faults(t *testing.T, e *kit.Env) {
+func agentFaults(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
 	f := &faulty{e: e, ns: ns}
 	f.client, f.to = clientAndServer(t, e, ns, ns, "-quiet", "-tcp", ":7000-7002")

@@ -2,8 +2,7 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"strings"
+	"runtime"
 	"testing"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
@@ -15,7 +14,7 @@ type resourcesEvent struct {
 	IntervalMicros       uint64
 	CPU                  struct {
 		Micros, Millis, LimitMillis, Periods, ThrottledPeriods, ThrottledMicros,
-		ThrottledPercent *uint64
+		ThrottledPercent, NodePercent *uint64
 	}
 	RunQueue struct{ Runs, DelayMicros, P50Nanos, P99Nanos *uint64 }
 	Memory   struct{ Bytes, WorkingSetBytes, LimitBytes, Percent, PeakBytes, OomKills *uint64 }
@@ -46,7 +45,7 @@ func TestResources(t *testing.T) {
 	tr.Stop(t)
 	tr.CheckSchema(t)
 	// The container is idle, so its throttling counters do not change.
-	stat := cpuStat(t, limited)
+	stat := limited.CPUStat(t)
 
 	of := func(pod string) (events []resourcesEvent) {
 		t.Helper()
@@ -84,6 +83,11 @@ func TestResources(t *testing.T) {
 			}
 		}
 		return n
+	}
+	// A thread of the pod has used a CPU for seconds: so much of all of them was busy at the least.
+	if n := most(of("free"), func(r *resourcesEvent) *uint64 { return r.CPU.NodePercent }); n > 100 ||
+		n < uint64(80/runtime.NumCPU()) {
+		t.Errorf("the node's CPUs were busy for %d %%", n)
 	}
 
 	t.Run("a CPU limit", func(t *testing.T) {
@@ -152,27 +156,4 @@ func TestResources(t *testing.T) {
 			t.Errorf("an idle pod used %d µs of a CPU", n)
 		}
 	})
-}
-
-// cpuStat reads a container's cpu.stat, with the names and units of cgroup v2.
-func cpuStat(t *testing.T, p *kit.Pod) map[string]uint64 {
-	t.Helper()
-	file, _ := p.CgroupFile(t, "cpu", "cpu.stat", "cpu.stat")
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stat := map[string]uint64{}
-	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		var name string
-		var n uint64
-		if _, err := fmt.Sscan(line, &name, &n); err != nil {
-			t.Fatalf("%s: %q: %v", file, line, err)
-		}
-		stat[name] = n
-	}
-	if ns, ok := stat["throttled_time"]; ok {
-		stat["throttled_usec"] = ns / 1000
-	}
-	return stat
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestSignals traces a process that kills itself and a pod's deletion, and expects each signal with its sender.
+// TestSignals traces a process that kills itself, a memory fault and a pod's deletion, and expects each signal with its
+// sender.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -20,6 +21,9 @@ func TestSignals(t *testing.T) {
 
 	pods[0].Exec(t, "spawn", "die", "-signal", "11")
 	tr.AwaitJQ(t, `any(.pod == "worker" and .container != null and .signal == "SIGSEGV" and .number == 11 and
+		.origin == "kernel" and .outcome == "delivered" and .senderPid == null)`)
+	pods[0].Exec(t, "spawn", "die", "-signal", "6")
+	tr.AwaitJQ(t, `any(.pod == "worker" and .container != null and .signal == "SIGABRT" and .number == 6 and
 		.origin == "process" and .outcome == "delivered" and .senderPid == .pid and .senderComm == .comm and
 		.senderUid == 0)`)
 

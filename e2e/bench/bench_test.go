@@ -191,13 +191,19 @@ const pairs = 20
 // order changes from pair to pair. Each run waits until the machine is idle, since pods start and end between runs.
 func compare(t *testing.T, e *kit.Env, ns string, nodes int, load func() float64) []float64 {
 	t.Helper()
+	return compareWith(t, e, nodes, load, "trace", "network", "-n", ns, "-o", "json")
+}
+
+// compareWith does so with another command.
+func compareWith(t *testing.T, e *kit.Env, nodes int, load func() float64, command ...string) []float64 {
+	t.Helper()
 	load() // the first run fills the neighbour table, the routes and the caches
 	without := func() float64 {
 		calm(t)
 		return load()
 	}
 	with := func() float64 {
-		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+		tr := e.Trace(t, command...)
 		tr.AwaitStreaming(t, nodes)
 		calm(t)
 		v := load()
@@ -242,22 +248,8 @@ func calm(t *testing.T) {
 // cpuTicks returns the busy ticks and all ticks of all CPUs since the boot.
 func cpuTicks(t *testing.T) (busy, all uint64) {
 	t.Helper()
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	for i, field := range strings.Fields(line)[1:9] {
-		n, err := strconv.ParseUint(field, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all += n
-		if i != 3 && i != 4 { // idle, iowait
-			busy += n
-		}
-	}
-	return busy, all
+	all, idle := kit.MachineCPU(t)
+	return all - idle, all
 }
 
 // arrangements are placements of client and server. On one node there is one tracer, and a packet runs its programs

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,23 @@ func TestReplay_OfAMillionEvents(t *testing.T) {
 		row(t, "replay of 1,000,000 events of 100,000 flows, "+what, fmt.Sprintf("%.1f s", time.Since(start).Seconds()),
 			"≤ 5 s")
 	}
+}
+
+// TestDiff_OfAMillionEvents compares two recordings of as many events each.
+func TestDiff_OfAMillionEvents(t *testing.T) {
+	e := need(t)
+	path := flows(t, 100_000, 1_000_000, 20_000)
+	calm(t)
+	cmd := exec.Command("../../bin/kubectl-orb8", "diff", path, path)
+	cmd.Env = e.Environ(e.Kubeconfig)
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start).Seconds()
+	memory := float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) / 1024 // KiB
+	row(t, "diff of two recordings of 1,000,000 events of 100,000 flows each", fmt.Sprintf("%.1f s", took), "≤ 10 s")
+	row(t, "its memory (RSS)", fmt.Sprintf("%.0f MiB", memory), "≤ 150 MiB")
 }
 
 // TestScreen_OfManyFlows shows 100,000 live flows on the screen, 20,000 of which change each second.

@@ -177,7 +177,7 @@ volumePluginDir: %q
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi}
 localStorageCapacityIsolation: false
-`, n.ip(), key("ca.crt"), key(n.name()+".crt"), key(n.name()+".key"), "unix://"+n.socket(), "/"+n.cgroup(),
+`+n.backOff(), n.ip(), key("ca.crt"), key(n.name()+".crt"), key(n.name()+".key"), "unix://"+n.socket(), "/"+n.cgroup(),
 			n.c.dnsIPs()[0], n.c.dnsIPs()[1], n.path("resolv.conf"), n.path("logs"), n.path("static"),
 			n.path("volume-plugins")),
 	}
@@ -192,4 +192,13 @@ localStorageCapacityIsolation: false
 		}
 	}
 	return nil
+}
+
+// backOff has crashed containers restarted every ten seconds, so that tests need not wait for minutes. Kubernetes 1.30
+// has no such field.
+func (n *node) backOff() string {
+	if n.c.release != releases[""] {
+		return ""
+	}
+	return "crashLoopBackOff: {maxContainerRestartPeriod: 10s}\n"
 }

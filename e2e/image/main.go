@@ -12,12 +12,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/internal/wholefile"
 )
 
 func main() {
@@ -56,13 +58,13 @@ func run(args []string) error {
 		if err != nil {
 			return err
 		}
-		return writeFile(*out, image, []file{{image.Binary[1:], 0o755, content}})
+		return write(*out, image, []file{{image.Binary[1:], 0o755, content}})
 	}
 	files, err := tree(dir)
 	if err != nil {
 		return err
 	}
-	return writeFile(*out, image, files)
+	return write(*out, image, files)
 }
 
 // tree reads the files of a directory, in the order of their names.
@@ -79,19 +81,7 @@ func tree(dir string) (files []file, err error) {
 	return files, err
 }
 
-// writeFile writes a temporary file and renames it, so that an interrupted build leaves no partial archive.
-func writeFile(path string, image Image, files []file) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the first error is the one to report
-		}
-	}()
-	if err := errors.Join(image.Write(f, files...), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+// write writes an archive.
+func write(path string, image Image, files []file) error {
+	return wholefile.Write(path, 0o644, func(w io.Writer) error { return image.Write(w, files...) })
 }

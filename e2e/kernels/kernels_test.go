@@ -48,7 +48,7 @@ var chosen = map[string]string{
 	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestTCP_RefusedConnection|" +
 		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestFlow_FullReceiveBuffer.*|" +
 		"TestOtherNetworkNamespacesAreSeen|TestPreexisting_TCPIsExactAndKnowsItsRole|" +
-		"TestSockets_.*",
+		"TestSockets_.*|TestResponses_.*",
 	"tcp": "TestEnd_HasItsCause|TestAttempt_HasItsCause|" +
 		"TestEnd_NotAccepted|" +
 		"TestAttempt_ICMPErrors|TestRetransmits_OneEventPerInterval|" +

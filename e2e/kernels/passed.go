@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kernels/console"
+	"github.com/orb8-dev/kubectl-orb8/internal/wholefile"
 )
 
 // passedSteps are the steps that have passed, in the cache. A machine is emulated and has no network: the same programs
@@ -73,18 +74,10 @@ func (p passedSteps) put(key string, s console.Step) error {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(p.dir, "new-")
-	if err != nil {
+	return wholefile.Write(filepath.Join(p.dir, key), 0o600, func(w io.Writer) error {
+		_, err := w.Write(b)
 		return err
-	}
-	if _, err := f.Write(b); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(p.dir, key))
+	})
 }
 
 // plannedStep is a line of the plan.

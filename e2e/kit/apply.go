@@ -11,7 +11,7 @@ func (e *Env) Apply(t testing.TB, manifest string) {
 	t.Helper()
 	kubectl := func(args ...string) error {
 		t.Helper()
-		path, err := findExecutable("kubectl", e.Path())
+		path, err := findKubectl(e.Path())
 		if err != nil {
 			return err
 		}

@@ -157,17 +157,12 @@ func (e *Env) Environ(kubeconfig string) []string {
 
 // Path returns a PATH that finds kubectl-orb8 in bin, then the cluster's kubectl, then the programs of the test's PATH.
 func (e *Env) Path() string {
-	cache := os.Getenv("ORB8_CACHE")
-	if cache == "" {
-		user, _ := os.UserCacheDir()
-		cache = filepath.Join(user, "orb8-e2e")
-	}
 	dirs := []string{filepath.Join(e.Root, "bin")}
 	kubernetes := "kubernetes-v*"
 	if version := os.Getenv("ORB8_E2E_KUBERNETES"); version != "" {
 		kubernetes = "kubernetes-" + version + "-v*"
 	}
-	if built, _ := filepath.Glob(filepath.Join(cache, kubernetes, "kubectl")); len(built) > 0 {
+	if built, _ := filepath.Glob(filepath.Join(cacheDir(), kubernetes, "kubectl")); len(built) > 0 {
 		dirs = append(dirs, filepath.Dir(built[len(built)-1]))
 	}
 	return strings.Join(append(dirs, os.Getenv("PATH")), string(os.PathListSeparator))

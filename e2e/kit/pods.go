@@ -101,6 +101,8 @@ type PodSpec struct {
 	Ports []corev1.ContainerPort
 	// Sidecar is the name of a second, idle container; empty: none.
 	Sidecar string
+	// Change changes the object before it is created; nil: nothing.
+	Change func(*corev1.Pod)
 }
 
 // mainContainer is the name of the container that runs PodSpec.Args.
@@ -164,6 +166,9 @@ func (s PodSpec) Object() *corev1.Pod {
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		}
 	}
+	if s.Change != nil {
+		s.Change(pod)
+	}
 	return pod
 }
 
@@ -171,11 +176,23 @@ func (s PodSpec) Object() *corev1.Pod {
 func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 	t.Helper()
 	for _, s := range specs {
-		if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
-			metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		e.CreatePod(t, s)
 	}
+	return e.AwaitPods(t, specs...)
+}
+
+// CreatePod creates a pod and waits for nothing.
+func (e *Env) CreatePod(t testing.TB, s PodSpec) {
+	t.Helper()
+	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
+		metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// AwaitPods waits until all created pods run and have addresses.
+func (e *Env) AwaitPods(t testing.TB, specs ...PodSpec) []*Pod {
+	t.Helper()
 	pods := make([]*Pod, len(specs))
 	for i, s := range specs {
 		pods[i] = &Pod{env: e, Pod: e.wait(t, s, func(p *corev1.Pod) bool {
@@ -191,25 +208,13 @@ func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 // RunPod starts a pod, waits until it succeeds, and returns the reports in its log.
 func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
 	t.Helper()
-	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
-		metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	e.wait(t, s, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
-	logs, err := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parse(t, logs)
+	return parse(t, []byte(e.RunPodLog(t, s)))
 }
 
 // FailPod starts a pod, waits until it fails, and returns the final state of its container.
 func (e *Env) FailPod(t testing.TB, s PodSpec) *corev1.ContainerStateTerminated {
 	t.Helper()
-	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
-		metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	e.CreatePod(t, s)
 	var state *corev1.ContainerStateTerminated
 	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		pod, err := e.Client.CoreV1().Pods(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
@@ -243,8 +248,7 @@ func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1
 		return done(pod), nil
 	})
 	if err != nil {
-		logs, _ := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name,
-			&corev1.PodLogOptions{}).DoRaw(context.Background())
+		logs, _ := e.log(context.Background(), s)
 		t.Fatalf("wait for pod %s/%s: %v; its phase is %s, its log %q",
 			s.Namespace, s.Name, err, pod.Status.Phase, logs)
 	}
@@ -464,12 +468,9 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 // ServiceOf creates a Service, waits for an endpoint and returns the ClusterIP.
 func (e *Env) ServiceOf(t testing.TB, s *corev1.Service) netip.Addr {
 	t.Helper()
-	s, err := e.Client.CoreV1().Services(s.Namespace).Create(t.Context(), s, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	address := e.CreateService(t, s)
 	ofService := metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + s.Name}
-	err = wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		slices, err := e.Client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, ofService)
 		if err != nil {
 			return false, err
@@ -486,18 +487,23 @@ func (e *Env) ServiceOf(t testing.TB, s *corev1.Service) netip.Addr {
 	if err != nil {
 		t.Fatalf("service %s gets no endpoint: %v", s.Name, err)
 	}
-	return netip.MustParseAddr(s.Spec.ClusterIP)
+	return address
 }
 
 // EmptyService creates a Service without endpoints and returns its ClusterIP.
 func (e *Env) EmptyService(t testing.TB, namespace, name string, port int32) netip.Addr {
 	t.Helper()
-	s := &corev1.Service{
+	return e.CreateService(t, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: corev1.ServiceSpec{Selector: map[string]string{"app": name},
 			Ports: []corev1.ServicePort{{Port: port}}},
-	}
-	s, err := e.Client.CoreV1().Services(namespace).Create(t.Context(), s, metav1.CreateOptions{})
+	})
+}
+
+// CreateService creates a Service and returns its ClusterIP. It does not wait for endpoints.
+func (e *Env) CreateService(t testing.TB, s *corev1.Service) netip.Addr {
+	t.Helper()
+	s, err := e.Client.CoreV1().Services(s.Namespace).Create(t.Context(), s, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -520,11 +526,5 @@ func (e *Env) Deployment(t testing.TB, namespace, name string, replicas int32, a
 	if _, err := e.Client.AppsV1().Deployments(namespace).Create(t.Context(), d, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
-		d, err := e.Client.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
-		return err == nil && d.Status.ReadyReplicas == replicas, err
-	})
-	if err != nil {
-		t.Fatalf("deployment %s: %v", name, err)
-	}
+	e.awaitRollout(t, namespace, name)
 }

@@ -32,7 +32,7 @@ func (e *Env) Terminal(t testing.TB, columns, lines int, args ...string) *Termin
 	t.Helper()
 	dir := t.TempDir()
 	x := &Terminal{dir: dir, socket: filepath.Join(dir, "tmux")}
-	kubectl, err := findExecutable("kubectl", e.Path())
+	kubectl, err := findKubectl(e.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

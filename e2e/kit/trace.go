@@ -62,7 +62,7 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 	t.Helper()
 	tr := &Trace{env: e, done: make(chan error, 1)}
 	tr.cond = sync.NewCond(&tr.mu)
-	path, err := findExecutable("kubectl", e.Path())
+	path, err := findKubectl(e.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,15 +117,15 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 	return tr
 }
 
-// findExecutable is exec.LookPath with a PATH other than the test's own.
-func findExecutable(name, path string) (string, error) {
+// findKubectl is exec.LookPath with a PATH other than the test's own.
+func findKubectl(path string) (string, error) {
 	for _, dir := range filepath.SplitList(path) {
-		p := filepath.Join(dir, name)
+		p := filepath.Join(dir, "kubectl")
 		if info, err := os.Stat(p); err == nil && info.Mode()&0o111 != 0 && !info.IsDir() {
 			return p, nil
 		}
 	}
-	return "", errors.New(name + " is not on PATH")
+	return "", errors.New("kubectl is not on PATH")
 }
 
 // PID returns the pid of the plugin, which kubectl replaces itself with.
@@ -151,8 +151,14 @@ func (tr *Trace) Stdout(t testing.TB) string {
 // AwaitStderr waits until stderr contains a match and returns it. It fails if the plugin ends without one.
 func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
 	t.Helper()
+	return tr.AwaitStderrFor(t, pattern, waitTimeout)
+}
+
+// AwaitStderrFor is AwaitStderr with another limit than that of other waits.
+func (tr *Trace) AwaitStderrFor(t testing.TB, pattern string, limit time.Duration) string {
+	t.Helper()
 	re := regexp.MustCompile(pattern)
-	timeout := time.AfterFunc(waitTimeout, func() { _ = tr.cmd.Process.Kill() })
+	timeout := time.AfterFunc(limit, func() { _ = tr.cmd.Process.Kill() })
 	defer timeout.Stop()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

@@ -64,13 +64,22 @@ func (n *node) network() (all []*event.Event) {
 			PacketsSent: 20 * steps, PacketsReceived: 10 * steps, Retransmits: new(steps),
 			SrttMicros: new(uint32(300)), Dropped: new(steps)}
 	}
+	responses := &event.ResponseTimes{
+		Histogram: event.AppendResponses(nil, event.ResponseBucket(1_000), n.step), MaxMicros: 1_000,
+		TotalMicros: 1_000 * n.step,
+	}
+	asked := counters(n.step)
+	asked.Responses = responses
 	for _, f := range []*event.Flow{
-		{Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, SocketCookie: 1, StartTime: 1,
-			SrcCounters: counters(n.step)},
+		{Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, SocketCookie: 1, StartTime: 1, SrcCounters: asked,
+			Observed: event.Side_SIDE_SRC},
 		{Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, SocketCookie: 1 + n.step, StartTime: 1,
-			SrcCounters: counters(1)},
+			SrcCounters: counters(1), Observed: event.Side_SIDE_SRC},
+		// It answers, and counts no bytes.
+		{Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, SocketCookie: 1 << 40, StartTime: 1,
+			DstCounters: &event.Counters{Responses: responses}, Observed: event.Side_SIDE_DST},
 	} {
-		f.Observed, f.Src, f.Dst = event.Side_SIDE_SRC, pod, peer
+		f.Src, f.Dst = pod, peer
 		all = append(all, &event.Event{Kind: &event.Event_Flow{Flow: f}})
 	}
 	for _, outcome := range []event.TCPOutcome{event.TCPOutcome_TCP_OUTCOME_CONNECTED,
@@ -109,6 +118,7 @@ func (n *node) processes() []*event.Event {
 			Cpu: &event.ResourcesCPU{Micros: v(1e5), LimitMillis: new(uint64(500)), Periods: v(10),
 				ThrottledPeriods: v(1), ThrottledMicros: v(1e3)},
 			RunQueue: &event.ResourcesRunQueue{DelayMicros: v(100)},
+			Locks:    &event.ResourcesLocks{WaitedMicros: v(100)},
 			Memory: &event.ResourcesMemory{Bytes: new(uint64(2 << 20)), WorkingSetBytes: new(uint64(1 << 20)),
 				LimitBytes: new(uint64(4 << 20)), OomKills: new(uint64(0))},
 			Pressure: &event.ResourcesPressure{CpuSomeMicros: v(10), MemorySomeMicros: v(10), MemoryFullMicros: v(10),

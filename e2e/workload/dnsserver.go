@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -28,13 +30,28 @@ const (
 	badVersion dnsmessage.RCode = 16
 )
 
-// dnsServer answers by UDP and TCP until SIGTERM. The first label of the name selects the answer: nx NXDOMAIN, fail
-// SERVFAIL, silent none, slow a late one, badvers BADVERS, big more addresses than fit into a datagram, any other a
-// CNAME and one address.
+// dnsServer answers by UDP and TCP until SIGTERM, by UDP after -delay. With -address all names have this address, but
+// those below cluster.local do not exist, as those of the Internet with a search domain appended. Otherwise the first
+// label of the name selects the answer: nx NXDOMAIN, fail SERVFAIL, silent none, slow a late one, badvers BADVERS, big
+// more addresses than fit into a datagram, any other a CNAME and one address.
 func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	listen := flags.String("listen", ":53", "address and port")
+	delay := flags.Duration("delay", 0, "how long an answer by UDP takes")
+	silent := flags.Bool("silent", false, "answer no query by UDP")
+	address := flags.String("address", "", "IPv4 address of all names outside cluster.local")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	answer := answerByLabel
+	if *address != "" {
+		a, err := netip.ParseAddr(*address)
+		if err != nil || !a.Is4() {
+			return fmt.Errorf("-address %q: want an IPv4 address", *address)
+		}
+		answer = func(q dnsmessage.Question, m *dnsmessage.Message, _ bool) bool {
+			answerOutsideCluster(q, m, a)
+			return true
+		}
 	}
 	u, err := net.ListenPacket("udp", *listen)
 	if err != nil {
@@ -56,7 +73,10 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			if err != nil {
 				return
 			}
-			a := dnsReply(b[:n], false)
+			if *silent {
+				continue
+			}
+			a := dnsReply(b[:n], false, answer)
 			reply := func() {
 				_, _ = u.WriteTo(a, from) // the client reports a timeout
 			}
@@ -64,6 +84,8 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			case a == nil:
 			case strings.HasPrefix(string(a[12:]), "\x04slow"):
 				time.AfterFunc(slowAnswer, reply)
+			case *delay > 0:
+				time.AfterFunc(*delay, reply)
 			default:
 				reply()
 			}
@@ -81,7 +103,7 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 				if err != nil {
 					return
 				}
-				a := dnsReply(m, true)
+				a := dnsReply(m, true, answer)
 				if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...)); err != nil {
 					return
 				}
@@ -102,53 +124,75 @@ func readFramed(c net.Conn) ([]byte, error) {
 	return m, err
 }
 
-func dnsReply(b []byte, tcp bool) []byte {
+// dnsReply returns the answer to a query, or nil if there is none.
+func dnsReply(b []byte, tcp bool, answer func(q dnsmessage.Question, m *dnsmessage.Message, tcp bool) bool) []byte {
 	var q dnsmessage.Message
 	if q.Unpack(b) != nil || len(q.Questions) != 1 {
 		return nil
 	}
-	name := q.Questions[0].Name
-	a := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true},
+	m := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true},
 		Questions: q.Questions}
-	header := func(n dnsmessage.Name) dnsmessage.ResourceHeader {
-		return dnsmessage.ResourceHeader{Name: n, Class: dnsmessage.ClassINET, TTL: 1}
-	}
-	label, _, _ := strings.Cut(name.String(), ".")
-	switch label {
-	case "silent":
+	if !answer(q.Questions[0], &m, tcp) {
 		return nil
-	case "nx":
-		a.RCode = dnsmessage.RCodeNameError
-	case "fail":
-		a.RCode = dnsmessage.RCodeServerFailure
-	case "badvers":
-		var opt dnsmessage.ResourceHeader
-		if opt.SetEDNS0(1232, badVersion, false) != nil {
-			return nil
-		}
-		a.RCode = badVersion & 15
-		a.Additionals = []dnsmessage.Resource{{Header: opt, Body: &dnsmessage.OPTResource{}}}
-	case "big":
-		if !tcp {
-			a.Truncated = true
-			break
-		}
-		for i := range bigAnswer {
-			a.Answers = append(a.Answers, dnsmessage.Resource{Header: header(name),
-				Body: &dnsmessage.AResource{A: [4]byte{10, 9, 0, byte(i)}}})
-		}
-	default:
-		alias := dnsmessage.MustNewName("alias.example.")
-		a.Answers = []dnsmessage.Resource{
-			{Header: header(name), Body: &dnsmessage.CNAMEResource{CNAME: alias}},
-			{Header: header(alias), Body: &dnsmessage.AResource{A: [4]byte{10, 9, 8, 7}}},
-		}
 	}
-	packed, err := a.Pack()
+	packed, err := m.Pack()
 	if err != nil {
 		return nil
 	}
 	return packed
+}
+
+// addressRecord returns an A record.
+func addressRecord(name dnsmessage.Name, a [4]byte) dnsmessage.Resource {
+	return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 1},
+		Body: &dnsmessage.AResource{A: a}}
+}
+
+// answerOutsideCluster answers for a server whose names outside cluster.local all have an address.
+func answerOutsideCluster(q dnsmessage.Question, m *dnsmessage.Message, address netip.Addr) {
+	switch {
+	case strings.HasSuffix(q.Name.String(), ".cluster.local."):
+		m.RCode = dnsmessage.RCodeNameError
+	case q.Type == dnsmessage.TypeA:
+		m.Answers = []dnsmessage.Resource{addressRecord(q.Name, address.As4())}
+	}
+}
+
+// answerByLabel answers as the first label of the name selects. It reports whether there is an answer.
+func answerByLabel(q dnsmessage.Question, m *dnsmessage.Message, tcp bool) bool {
+	name := q.Name
+	label, _, _ := strings.Cut(name.String(), ".")
+	switch label {
+	case "silent":
+		return false
+	case "nx":
+		m.RCode = dnsmessage.RCodeNameError
+	case "fail":
+		m.RCode = dnsmessage.RCodeServerFailure
+	case "badvers":
+		var opt dnsmessage.ResourceHeader
+		if opt.SetEDNS0(1232, badVersion, false) != nil {
+			return false
+		}
+		m.RCode = badVersion & 15
+		m.Additionals = []dnsmessage.Resource{{Header: opt, Body: &dnsmessage.OPTResource{}}}
+	case "big":
+		if !tcp {
+			m.Truncated = true
+			break
+		}
+		for i := range bigAnswer {
+			m.Answers = append(m.Answers, addressRecord(name, [4]byte{10, 9, 0, byte(i)}))
+		}
+	default:
+		alias := dnsmessage.MustNewName("alias.example.")
+		m.Answers = []dnsmessage.Resource{
+			{Header: dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 1},
+				Body: &dnsmessage.CNAMEResource{CNAME: alias}},
+			addressRecord(alias, [4]byte{10, 9, 8, 7}),
+		}
+	}
+	return true
 }
 
 // dnsAsk sends a query for the A records of each name to a server, and reports each query: by UDP with EDNS, by TCP

@@ -12,6 +12,8 @@
 //	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
 //	workload dnsload -to ADDR:PORT -name NAME -for 5s             repeated queries for one name, with latencies
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
+//	workload httpserver -listen :8080 [-tls]                      HTTP/1.1 and HTTP/2, with delays that clients choose
+//	workload http -to ADDR:PORT -protocol http2 -delays 0s,5ms    its client, on one connection, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as possible
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
 //	workload flood -to ADDR:PORT -threads 2 -for 5s [-dns]        UDP sockets with a datagram each, without a pause
@@ -19,18 +21,27 @@
 //	workload spray -to ::1 -sockets 3 -ports 60000                datagrams to many ports; sockets held likewise
 //	workload stall -conns 2000 -for 5s                            incomplete DNS messages over TCP
 //	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that sends requests to its server
-//	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
+//	workload spawn -count 10 -dir /tmp/a -pause 1s ARGS...        processes: workload ARGS..., one after another
+//	workload spawn -program /workload ARGS...                     likewise, by another path
 //	workload spawn -hostile                                       one process with hostile arguments
 //	workload noop ARGS...                                         nothing
 //	workload die -code 3 | -signal 11                             exits with a code or is killed by a signal
 //	workload hog -bytes 1073741824                                memory beyond its limit
 //	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls of known names and numbers
-//	workload burn -threads 2 -pin -for 5s                         CPU time
+//	workload sysinfo                                              one system call that needs no right
+//	workload burn -threads 2 -pin -duty 50 -for 5s                CPU time
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
 //	workload disk -count 100 [-for 10m]                           writes and reads of a block device
 //	workload maplibrary -file PATH                                maps a file as the dynamic linker maps a library
 //	workload session                                              a tracer with another protocol, or a hostile one
 //	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   maps a FIFO and a hostile file, or a fake kubelet
+//	workload queue -listen :6379 -burn 2ms                        a server of a part of Redis' protocol
+//	workload pop -to ADDR:PORT -wait 5s                           a worker that waits for jobs in it
+//	workload web -listen :8080 -burn 2ms -delay 5ms -call URL     a service with dependencies, until SIGTERM
+//	workload call -to URL -every 100ms                            a client of services, until SIGTERM
+//	workload lock -threads 8 -hold 10ms                           threads that wait for one mutex
+//	workload reread -bytes 67108864                               random reads of a file through the page cache
+//	workload startup -file PATH -connect ADDR:PORT                fails without its file or its dependency
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
 // Reports go to stdout, one JSON object a line (package report).
@@ -69,6 +80,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"dnsask":    dnsAsk,
 	"dnsload":   dnsLoad,
 	"load":      loadClient,
+	"http":      httpClient,
 	"bulk":      bulkClient,
 	"flows":     flowsClient,
 	"app":       app,
@@ -81,15 +93,25 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"die":       die,
 	"hog":       hog,
 	"syscalls":  syscalls,
+	"sysinfo":   sysinfo,
 	"burn":      burn,
 	"hold":      hold,
 	"disk":      disk,
 
+	"httpserver":   httpServer,
 	"hostilefiles": hostileFiles,
 	"session":      impostor, // the command that a tracer's Job runs
 	"idle":         idle,
 	"slowreader":   slowReader,
 	"maplibrary":   mapLibrary,
+
+	"queue":   queue,
+	"pop":     pop,
+	"web":     web,
+	"call":    call,
+	"lock":    lock,
+	"reread":  reread,
+	"startup": startup,
 }
 
 func main() {

@@ -20,6 +20,8 @@ import (
 func spawn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	count := flags.Int("count", 1, "how many processes, one after another")
 	dir := flags.String("dir", "/", "their working directory, created if missing")
+	pause := flags.Duration("pause", 0, "time between two of them; then it reports its start")
+	program := flags.String("program", "/proc/self/exe", "path of the workload's binary")
 	hostile := flags.Bool("hostile", false, "use the arguments of report.Hostile instead of ARGS")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -28,18 +30,29 @@ func spawn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	if *hostile {
-		return spawnOne(ctx, *dir, append([]string{"noop"}, report.Hostile()...))
+		return spawnOne(ctx, *program, *dir, append([]string{"noop"}, report.Hostile()...))
+	}
+	if *pause > 0 {
+		printReport(report.Report{Kind: report.Listening})
 	}
 	for range *count {
-		if err := spawnOne(ctx, *dir, flags.Args()); err != nil {
+		if err := spawnOne(ctx, *program, *dir, flags.Args()); err != nil {
 			return err
+		}
+		if *pause == 0 {
+			continue
+		}
+		select {
+		case <-time.After(*pause):
+		case <-ctx.Done():
+			return nil
 		}
 	}
 	return nil
 }
 
-func spawnOne(ctx context.Context, dir string, args []string) error {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+func spawnOne(ctx context.Context, program, dir string, args []string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Args[0], cmd.Dir = "workload", dir
 	r := report.Report{Kind: report.Process, Start: time.Now()}
 	err := cmd.Run()
@@ -68,6 +81,11 @@ func die(_ context.Context, flags *flag.FlagSet, args []string) error {
 	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(*signal), uintptr(unsafe.Pointer(&byDefault)), 0,
 		8, 0, 0); errno != 0 {
 		return fmt.Errorf("reset signal %d: %w", *signal, errno)
+	}
+	if unix.Signal(*signal) == unix.SIGSEGV {
+		// The first process of a container ignores a signal that is sent, but not a fault.
+		var nowhere *byte
+		*nowhere = 0
 	}
 	if err := unix.Kill(os.Getpid(), unix.Signal(*signal)); err != nil {
 		return fmt.Errorf("send signal %d: %w", *signal, err)

@@ -19,13 +19,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// burn keeps -threads threads busy; -pin keeps them all on one CPU. It reports the CPU time that it used, and the time
-// that its threads waited for a CPU.
+// burn keeps -threads threads busy, for -duty % of the time; -pin keeps them all on one CPU. It reports the CPU time
+// that it used, and the time that its threads waited for a CPU.
 func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	threads := flags.Int("threads", 1, "how many")
 	duration := flags.Duration("for", 5*time.Second, "how long")
 	pin := flags.Bool("pin", false, "all on the first CPU that is allowed")
 	ready := flags.Bool("ready", false, "report the start")
+	duty := flags.Int("duty", 100, "part of the time that a thread is busy, in %")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,6 +61,10 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 				}
 			}
 			for time.Since(r.Start) < *duration && ctx.Err() == nil {
+				if *duty < 100 {
+					spin(time.Duration(*duty) * time.Millisecond)
+					time.Sleep(time.Duration(100-*duty) * time.Millisecond)
+				}
 			}
 			waited, err := waitedNs()
 			if err != nil {

@@ -23,6 +23,8 @@ const (
 	Syscalls = "syscalls"
 	// Usage: CPU time (UsedNs, WaitedNs) or a disk (BytesSent, BytesReceived, WaitedNs) was used.
 	Usage = "usage"
+	// Calls: the calls to dependencies that ended between Start and End, by target.
+	Calls = "calls"
 )
 
 // Report is one line.
@@ -63,7 +65,20 @@ type Report struct {
 	End   time.Time `json:"end,omitzero"`
 	// Performance is set in a Load.
 	Performance *Performance `json:"performance,omitempty"`
-	Error       string       `json:"error,omitempty"`
+	// Calls has one element for each target, in a report of this kind.
+	Calls []Target `json:"calls,omitempty"`
+	Error string   `json:"error,omitempty"`
+}
+
+// Target holds the calls to one dependency.
+type Target struct {
+	// URL is the dependency's.
+	URL string `json:"url"`
+	// Performance counts all calls, also those that failed.
+	Performance Performance `json:"performance"`
+	// Errors is the number of failed calls by error: the name of an errno (ECONNREFUSED), NXDOMAIN, "DNS timeout",
+	// "timeout", EOF, or a status of HTTP ("HTTP 503").
+	Errors map[string]uint64 `json:"errors,omitempty"`
 }
 
 // TCPInfo holds the fields of the kernel's struct tcp_info that a flow event shows, under the kernel's names.
