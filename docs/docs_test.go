@@ -1,4 +1,3 @@
-// Package docs holds tests of the documentation against the code.
 package docs
 
 import (
