@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -59,14 +60,15 @@ func TestAdviseSeccomp(t *testing.T) {
 			t.Errorf("no warning %q", warning)
 		}
 	}
+	// Which of the runtime's calls count for a container that it joins depends on when it enters the cgroup.
 	for pod, want := range map[string]string{
 		"pod/worker": "refuses nothing that was seen",
-		"pod/other":  "refused, but made by the runtime before it loads a profile: keyctl\n",
+		"pod/other":  `refused, but made by the runtime before it loads a profile: (\w+,\s+)*keyctl(,\s+\w+)*\n`,
 	} {
 		audit := run(t, e, e.Kubeconfig, 0, "advise", "seccomp", pod, "-n", ns, "--from", recording, "--audit",
 			filepath.Join(dir, name))
 		t.Log(audit)
-		if !strings.Contains(audit, want) {
+		if !regexp.MustCompile(want).MatchString(audit) {
 			t.Errorf("the audit of %s: %s, want %q", pod, audit, want)
 		}
 	}

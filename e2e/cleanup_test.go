@@ -209,11 +209,7 @@ func TestSession_ResumesAfterCut(t *testing.T) {
 		strings.Contains(stderr, "starting another") {
 		t.Errorf("the connections were not cut and resumed:\n%s", stderr)
 	}
-	var lost []any
-	tr.JQ(t, &lost, `map(select(.kind == "lost"))`)
-	if len(lost) > 0 {
-		t.Errorf("lost: %v", lost)
-	}
+	tr.NothingLost(t)
 	before.NothingLeft(t)
 }
 

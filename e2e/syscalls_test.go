@@ -57,18 +57,11 @@ func TestSyscalls(t *testing.T) {
 		tr.JQ(t, &got, `map(select(.kind == "syscall" and (`+condition+`)))`, args...)
 		return got
 	}
-	nothingLost := func(t *testing.T, tr *kit.Trace) {
-		t.Helper()
-		var lost []any
-		if tr.JQ(t, &lost, `map(select(.kind == "lost"))`); len(lost) > 0 {
-			t.Errorf("lost: %v", lost)
-		}
-	}
 	pipeRead := `.comm == "workload" and .name == "read" and (.args | test("<pipe:\\[[0-9]+\\]>, 0x[0-9a-f]+, 1$"))`
 
 	t.Run("each call", func(t *testing.T) {
 		tr, took := trace(t)
-		nothingLost(t, tr)
+		tr.NothingLost(t)
 		if got := calls(t, tr, `.name == "getppid" and .comm == "workload"`); len(got) != getppids {
 			t.Errorf("%d calls of getppid, want %d", len(got), getppids)
 		}
@@ -115,7 +108,7 @@ func TestSyscalls(t *testing.T) {
 	})
 	t.Run("totals", func(t *testing.T) {
 		tr, took := trace(t, "--summary")
-		nothingLost(t, tr)
+		tr.NothingLost(t)
 		var got []struct {
 			Pod, Container, Name         string
 			Calls, Errors, Timed         uint64

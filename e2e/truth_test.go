@@ -317,11 +317,7 @@ func groundTruth(t *testing.T, e *kit.Env) (ns string, totals func(t *testing.T,
 		t.Logf("the process lived %s", short.clients[0].End.Sub(short.clients[0].Start))
 	})
 	t.Run("nothing was lost", func(t *testing.T) {
-		var lost []struct{ Node, Stage string }
-		tr.JQ(t, &lost, `map(select(.kind == "lost"))`)
-		if len(lost) > 0 {
-			t.Errorf("lost events: %+v", lost)
-		}
+		tr.NothingLost(t)
 	})
 	t.Run("schema", func(t *testing.T) {
 		tr.CheckSchema(t)
