@@ -5,32 +5,69 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
-// MapIteratorsRefused reports whether the kernel refuses iterators over maps, though it has iterators. Then the
-// programs built with NOMAPITER serve. Seen on a 6.18 kernel, which returns EPERM for iter/bpf_map_elem and
-// iter/bpf_sk_storage_map to any process, and loads other iterators.
+// MapIteratorsRefused reports whether the kernel refuses iterators over maps, though it has iterators. Seen on a 6.18
+// kernel, which returns EPERM for iter/bpf_map_elem and iter/bpf_sk_storage_map to any process, and loads other
+// iterators.
 var MapIteratorsRefused = sync.OnceValue(func() bool {
-	refused := func(over string) bool {
-		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Name: "try_" + over[:3], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over,
-			License:      "Dual BSD/GPL",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-		})
-		if err == nil {
-			err = p.Close()
-		}
-		return errors.Is(err, os.ErrPermission)
-	}
+	refused := func(over string) bool { return refusesIterator(over, asm.Mov.Imm(asm.R0, 0), asm.Return()) }
 	// A process that may load nothing has another problem.
 	return refused("bpf_map_elem") && !refused("task_file")
 })
+
+// FileSocketsUntrusted reports whether the verifier trusts no socket that a program finds through a file: it passes it
+// to no helper, so that an iterator over files gets to no socket's storage. Seen on a 6.18 kernel, where what is read
+// from a pointer that is neither trusted nor untrusted is untrusted.
+var FileSocketsUntrusted = sync.OnceValue(func() bool {
+	kernel, err := KernelTypes(btf.NewCache())
+	if err != nil {
+		return false
+	}
+	var socket *btf.Struct
+	if err := kernel.TypeByName("socket", &socket); err != nil {
+		return false
+	}
+	i := slices.IndexFunc(socket.Members, func(m btf.Member) bool { return m.Name == "sk" })
+	if i < 0 {
+		return false
+	}
+	const file = 24 // in struct bpf_iter__task_file
+	find := func(use ...asm.Instruction) []asm.Instruction {
+		return slices.Concat([]asm.Instruction{
+			asm.LoadMem(asm.R1, asm.R1, file, asm.DWord),
+			asm.JEq.Imm(asm.R1, 0, "out"),
+			asm.FnSockFromFile.Call(),
+			asm.JEq.Imm(asm.R0, 0, "out"),
+			asm.LoadMem(asm.R1, asm.R0, int16(socket.Members[i].Offset.Bytes()), asm.DWord),
+			asm.JEq.Imm(asm.R1, 0, "out"),
+		}, use, []asm.Instruction{asm.Mov.Imm(asm.R0, 0).WithSymbol("out"), asm.Return()})
+	}
+	return refusesIterator("task_file", find(asm.FnSkcToTcpSock.Call())...) && !refusesIterator("task_file", find()...)
+})
+
+// HashesOnly reports whether the programs built with NOMAPITER serve.
+func HashesOnly() bool { return MapIteratorsRefused() || FileSocketsUntrusted() }
+
+// refusesIterator reports whether the kernel does not permit an iterator over these objects.
+func refusesIterator(over string, instructions ...asm.Instruction) bool {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "try_" + over[:3], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over,
+		License: "Dual BSD/GPL", Instructions: instructions,
+	})
+	if err == nil {
+		err = p.Close()
+	}
+	return errors.Is(err, os.ErrPermission)
+}
 
 // Iterator runs a program over all objects of one kind. User space runs programs that are no iterators itself.
 type Iterator struct {

@@ -48,6 +48,9 @@ func TestMapIteratorsRefused_MatchesTheKernel(t *testing.T) {
 	if refused := errors.Is(err, os.ErrPermission); refused != MapIteratorsRefused() {
 		t.Errorf("loading a map iterator: %v; MapIteratorsRefused: %v", err, MapIteratorsRefused())
 	}
+	if refused := errors.Is(err, os.ErrPermission); refused && !HashesOnly() {
+		t.Error("iterators over maps are refused, and HashesOnly is false")
+	}
 	p, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
 	if err != nil {

@@ -16,7 +16,8 @@ const (
 	Latest Variant = iota
 	// Pre515 is built with PRE515, for kernels before 5.15.
 	Pre515
-	// NoMapIter is built with NOMAPITER, for kernels that refuse iterators over maps.
+	// NoMapIter is built with NOMAPITER, for kernels that refuse iterators over maps, or trust no socket that is found
+	// through a file.
 	NoMapIter
 )
 
@@ -30,7 +31,7 @@ func (v Variants) choose(kernel *btf.Spec) (Variant, func() (*ebpf.CollectionSpe
 	switch {
 	case v.Pre515 != nil && IsPre515(kernel):
 		return Pre515, v.Pre515
-	case v.NoMapIter != nil && MapIteratorsRefused():
+	case v.NoMapIter != nil && HashesOnly():
 		return NoMapIter, v.NoMapIter
 	}
 	return Latest, v.Latest

@@ -42,10 +42,8 @@ func (p *Probe) attach(variant bpf.Variant, dropHasSkb bool) error {
 		{&p.scans.sweep4, o.PacketSweep4, o.PacketFlows4},
 		{&p.scans.sweep6, o.PacketSweep6, o.PacketFlows6},
 	} {
-		if variant == bpf.NoMapIter { // sockets are found by their files, all by one program
-			if w.over = nil; w.program == o.PacketSkScan {
-				continue
-			}
+		if variant == bpf.NoMapIter {
+			w.over = nil
 		}
 		var err error
 		if *w.scan, err = p.AttachIterator(w.program, w.over); err != nil {

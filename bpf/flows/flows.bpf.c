@@ -13,10 +13,14 @@
  * - iter/bpf_sk_storage_map: each interval, reports what has changed (tcp.h, packets.h).
  * They need neither kprobes nor tracefs, work under lockdown, and are gone with the process that loaded them.
  * Minimum kernel: 5.10, where they are built with PRE515: for the lack of socket storage in tracing programs (5.11),
- * a hash keeps what is known of a socket, and TCP's scan is iter/bpf_map_elem. Else 5.15.
+ * a hash keeps what is known of a socket, and TCP's scan is iter/bpf_map_elem. Else 5.15. With NOMAPITER hashes keep
+ * it, too, and user space runs all scans.
  * Rejected: counting TCP segments per packet, at tc or cgroup_skb, which costs each packet, counts retransmissions as
  * payload, and sees GSO packets in place of segments; kprobes, which some kernels are built without.
  */
+#ifdef NOMAPITER
+#define PRE515
+#endif
 #include "dropped.h"
 #include "flow.h"
 #include "preexisting.h"

@@ -67,7 +67,7 @@ func (o Options) withDefaults() Options {
 // objects are the loaded maps and programs.
 type objects struct {
 	objectObjects
-	// Dropped is of the variant Pre515 only.
+	// Dropped is of the variants Pre515 and NoMapIter only.
 	Dropped *ebpf.Map `ebpf:"packet_dropped"`
 }
 
@@ -122,9 +122,12 @@ func (p *Probe) load(ctx context.Context) error {
 		return err
 	}
 	var objects any = &p.objects.objectObjects
-	if spec.Variant == bpf.Pre515 {
+	if spec.Variant != bpf.Latest {
 		objects = &p.objects
 		spec.Maps[objectMapTcpSocks].MaxEntries = sockets.Size
+	}
+	if spec.Variant == bpf.NoMapIter {
+		spec.Maps[objectMapPacketSocks].MaxEntries = sockets.Size + kernelSockets
 	}
 	if err := p.Load(spec, objects, p.options.Scope.Maps()); err != nil {
 		return err

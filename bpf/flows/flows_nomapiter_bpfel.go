@@ -16,50 +16,55 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	nomapiterMapCgroupLosses   = "cgroup_losses"
-	nomapiterMapEvents         = "events"
-	nomapiterMapListeners      = "listeners"
-	nomapiterMapLosses         = "losses"
-	nomapiterMapPacketFlows4   = "packet_flows4"
-	nomapiterMapPacketFlows6   = "packet_flows6"
-	nomapiterMapPacketFreed    = "packet_freed"
-	nomapiterMapPacketGone     = "packet_gone"
-	nomapiterMapPacketSocks    = "packet_socks"
-	nomapiterMapResponseFree   = "response_free"
-	nomapiterMapResponseHists  = "response_hists"
-	nomapiterMapScopeCgroups   = "scope_cgroups"
-	nomapiterMapShares         = "shares"
-	nomapiterMapTcpSocks       = "tcp_socks"
-	nomapiterProgPacketCreate  = "packet_create"
-	nomapiterProgPacketDrop    = "packet_drop"
-	nomapiterProgPacketFree    = "packet_free"
-	nomapiterProgPacketFull    = "packet_full"
-	nomapiterProgPacketIn      = "packet_in"
-	nomapiterProgPacketOut     = "packet_out"
-	nomapiterProgPacketRelease = "packet_release"
-	nomapiterProgPacketScan4   = "packet_scan4"
-	nomapiterProgPacketScan6   = "packet_scan6"
-	nomapiterProgPacketSkScan  = "packet_sk_scan"
-	nomapiterProgPacketSweep4  = "packet_sweep4"
-	nomapiterProgPacketSweep6  = "packet_sweep6"
-	nomapiterProgPreexisting   = "preexisting"
-	nomapiterProgTcpGone       = "tcp_gone"
-	nomapiterProgTcpReader     = "tcp_reader"
-	nomapiterProgTcpResent     = "tcp_resent"
-	nomapiterProgTcpScan       = "tcp_scan"
-	nomapiterProgTcpState      = "tcp_state"
-	nomapiterVarCheckGone      = "check_gone"
-	nomapiterVarClosedTotal    = "closed_total"
-	nomapiterVarDropHasSkb     = "drop_has_skb"
-	nomapiterVarGoneTotal      = "gone_total"
-	nomapiterVarIdleNs         = "idle_ns"
-	nomapiterVarMetTotal       = "met_total"
-	nomapiterVarNoLosses       = "no_losses"
-	nomapiterVarScanNs         = "scan_ns"
-	nomapiterVarScanNumber     = "scan_number"
-	nomapiterVarShareOpen      = "share_open"
-	nomapiterVarShareSize      = "share_size"
-	nomapiterVarShareUsed      = "share_used"
+	nomapiterMapBoundOwners     = "bound_owners"
+	nomapiterMapCgroupLosses    = "cgroup_losses"
+	nomapiterMapClaims          = "claims"
+	nomapiterMapEvents          = "events"
+	nomapiterMapListeners       = "listeners"
+	nomapiterMapLosses          = "losses"
+	nomapiterMapPacketDropped   = "packet_dropped"
+	nomapiterMapPacketFlows4    = "packet_flows4"
+	nomapiterMapPacketFlows6    = "packet_flows6"
+	nomapiterMapPacketFreed     = "packet_freed"
+	nomapiterMapPacketGone      = "packet_gone"
+	nomapiterMapPacketSocks     = "packet_socks"
+	nomapiterMapPacketSocksZero = "packet_socks_zero"
+	nomapiterMapResponseFree    = "response_free"
+	nomapiterMapResponseHists   = "response_hists"
+	nomapiterMapScopeCgroups    = "scope_cgroups"
+	nomapiterMapShares          = "shares"
+	nomapiterMapTcpSocks        = "tcp_socks"
+	nomapiterMapTcpSocksZero    = "tcp_socks_zero"
+	nomapiterProgPacketCreate   = "packet_create"
+	nomapiterProgPacketDrop     = "packet_drop"
+	nomapiterProgPacketFree     = "packet_free"
+	nomapiterProgPacketFull     = "packet_full"
+	nomapiterProgPacketIn       = "packet_in"
+	nomapiterProgPacketOut      = "packet_out"
+	nomapiterProgPacketRelease  = "packet_release"
+	nomapiterProgPacketScan4    = "packet_scan4"
+	nomapiterProgPacketScan6    = "packet_scan6"
+	nomapiterProgPacketSkScan   = "packet_sk_scan"
+	nomapiterProgPacketSweep4   = "packet_sweep4"
+	nomapiterProgPacketSweep6   = "packet_sweep6"
+	nomapiterProgPreexisting    = "preexisting"
+	nomapiterProgTcpGone        = "tcp_gone"
+	nomapiterProgTcpReader      = "tcp_reader"
+	nomapiterProgTcpResent      = "tcp_resent"
+	nomapiterProgTcpScan        = "tcp_scan"
+	nomapiterProgTcpState       = "tcp_state"
+	nomapiterVarCheckGone       = "check_gone"
+	nomapiterVarClosedTotal     = "closed_total"
+	nomapiterVarDropHasSkb      = "drop_has_skb"
+	nomapiterVarGoneTotal       = "gone_total"
+	nomapiterVarIdleNs          = "idle_ns"
+	nomapiterVarMetTotal        = "met_total"
+	nomapiterVarNoLosses        = "no_losses"
+	nomapiterVarScanNs          = "scan_ns"
+	nomapiterVarScanNumber      = "scan_number"
+	nomapiterVarShareOpen       = "share_open"
+	nomapiterVarShareSize       = "share_size"
+	nomapiterVarShareUsed       = "share_used"
 )
 
 // loadNomapiter returns the embedded CollectionSpec for nomapiter.
@@ -128,20 +133,25 @@ type nomapiterProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nomapiterMapSpecs struct {
-	CgroupLosses  *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Events        *ebpf.MapSpec `ebpf:"events"`
-	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
-	Losses        *ebpf.MapSpec `ebpf:"losses"`
-	PacketFlows4  *ebpf.MapSpec `ebpf:"packet_flows4"`
-	PacketFlows6  *ebpf.MapSpec `ebpf:"packet_flows6"`
-	PacketFreed   *ebpf.MapSpec `ebpf:"packet_freed"`
-	PacketGone    *ebpf.MapSpec `ebpf:"packet_gone"`
-	PacketSocks   *ebpf.MapSpec `ebpf:"packet_socks"`
-	ResponseFree  *ebpf.MapSpec `ebpf:"response_free"`
-	ResponseHists *ebpf.MapSpec `ebpf:"response_hists"`
-	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	Shares        *ebpf.MapSpec `ebpf:"shares"`
-	TcpSocks      *ebpf.MapSpec `ebpf:"tcp_socks"`
+	BoundOwners     *ebpf.MapSpec `ebpf:"bound_owners"`
+	CgroupLosses    *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Claims          *ebpf.MapSpec `ebpf:"claims"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
+	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
+	Losses          *ebpf.MapSpec `ebpf:"losses"`
+	PacketDropped   *ebpf.MapSpec `ebpf:"packet_dropped"`
+	PacketFlows4    *ebpf.MapSpec `ebpf:"packet_flows4"`
+	PacketFlows6    *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed     *ebpf.MapSpec `ebpf:"packet_freed"`
+	PacketGone      *ebpf.MapSpec `ebpf:"packet_gone"`
+	PacketSocks     *ebpf.MapSpec `ebpf:"packet_socks"`
+	PacketSocksZero *ebpf.MapSpec `ebpf:"packet_socks_zero"`
+	ResponseFree    *ebpf.MapSpec `ebpf:"response_free"`
+	ResponseHists   *ebpf.MapSpec `ebpf:"response_hists"`
+	ScopeCgroups    *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares          *ebpf.MapSpec `ebpf:"shares"`
+	TcpSocks        *ebpf.MapSpec `ebpf:"tcp_socks"`
+	TcpSocksZero    *ebpf.MapSpec `ebpf:"tcp_socks_zero"`
 }
 
 // nomapiterVariableSpecs contains global variables before they are loaded into the kernel.
@@ -182,38 +192,48 @@ func (o *nomapiterObjects) Close() error {
 //
 // It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nomapiterMaps struct {
-	CgroupLosses  *ebpf.Map `ebpf:"cgroup_losses"`
-	Events        *ebpf.Map `ebpf:"events"`
-	Listeners     *ebpf.Map `ebpf:"listeners"`
-	Losses        *ebpf.Map `ebpf:"losses"`
-	PacketFlows4  *ebpf.Map `ebpf:"packet_flows4"`
-	PacketFlows6  *ebpf.Map `ebpf:"packet_flows6"`
-	PacketFreed   *ebpf.Map `ebpf:"packet_freed"`
-	PacketGone    *ebpf.Map `ebpf:"packet_gone"`
-	PacketSocks   *ebpf.Map `ebpf:"packet_socks"`
-	ResponseFree  *ebpf.Map `ebpf:"response_free"`
-	ResponseHists *ebpf.Map `ebpf:"response_hists"`
-	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
-	Shares        *ebpf.Map `ebpf:"shares"`
-	TcpSocks      *ebpf.Map `ebpf:"tcp_socks"`
+	BoundOwners     *ebpf.Map `ebpf:"bound_owners"`
+	CgroupLosses    *ebpf.Map `ebpf:"cgroup_losses"`
+	Claims          *ebpf.Map `ebpf:"claims"`
+	Events          *ebpf.Map `ebpf:"events"`
+	Listeners       *ebpf.Map `ebpf:"listeners"`
+	Losses          *ebpf.Map `ebpf:"losses"`
+	PacketDropped   *ebpf.Map `ebpf:"packet_dropped"`
+	PacketFlows4    *ebpf.Map `ebpf:"packet_flows4"`
+	PacketFlows6    *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed     *ebpf.Map `ebpf:"packet_freed"`
+	PacketGone      *ebpf.Map `ebpf:"packet_gone"`
+	PacketSocks     *ebpf.Map `ebpf:"packet_socks"`
+	PacketSocksZero *ebpf.Map `ebpf:"packet_socks_zero"`
+	ResponseFree    *ebpf.Map `ebpf:"response_free"`
+	ResponseHists   *ebpf.Map `ebpf:"response_hists"`
+	ScopeCgroups    *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares          *ebpf.Map `ebpf:"shares"`
+	TcpSocks        *ebpf.Map `ebpf:"tcp_socks"`
+	TcpSocksZero    *ebpf.Map `ebpf:"tcp_socks_zero"`
 }
 
 func (m *nomapiterMaps) Close() error {
 	return _NomapiterClose(
+		m.BoundOwners,
 		m.CgroupLosses,
+		m.Claims,
 		m.Events,
 		m.Listeners,
 		m.Losses,
+		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
 		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
+		m.PacketSocksZero,
 		m.ResponseFree,
 		m.ResponseHists,
 		m.ScopeCgroups,
 		m.Shares,
 		m.TcpSocks,
+		m.TcpSocksZero,
 	)
 }
 

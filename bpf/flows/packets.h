@@ -93,14 +93,21 @@ struct packet_sock {
 	__u8 mapped; /* has flows in the map */
 	struct packet_drops dropped; /* of flow */
 	__u64 charged; /* other than 0: is counted in SOCKETS until the socket is released */
+#ifdef NOMAPITER
+	__u64 port; /* that a preexisting socket is bound to */
+#endif
 };
 
+#ifdef NOMAPITER
+STORE(packet_socks, struct packet_sock); /* by cookie */
+#else
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct packet_sock);
 } packet_socks SEC(".maps");
+#endif
 
 /*
  * Its elements are allocated beforehand: side by side, and cheap to take, they make a packet of many flows cost a
@@ -532,6 +539,13 @@ static __always_inline bool first_charge(struct packet_sock *s, __u64 cookie)
 }
 #endif
 
+/* What is kept for a socket, of which ctx is the context or a packet; NULL: nothing. */
+#ifdef NOMAPITER
+#define kept_packet_sock(ctx, sk) kept(&packet_socks, (void *)bpf_get_socket_cookie(ctx))
+#else
+#define kept_packet_sock(ctx, sk) bpf_sk_storage_get(&packet_socks, sk, NULL, 0)
+#endif
+
 /*
  * Makes the storage of a socket. Returns NULL without room. No hook reports the end of a kernel socket, so
  * its place is never released, and there are few.
@@ -542,7 +556,11 @@ static __always_inline struct packet_sock *make_packet_sock(void *sk, __u64 cgro
 
 	if (!take_share(table, cgroup))
 		return NULL;
+#ifdef NOMAPITER
+	s = keep(&packet_socks, &packet_socks_zero, (void *)cookie);
+#else
 	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
+#endif
 	if (!s || (table == SOCKETS && !first_charge(s, cookie)))
 		give_share(table, cgroup);
 	return s;
@@ -570,6 +588,9 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 	}
 	s->cgroup = cgroup;
 	s->raw = sk->type == SOCK_RAW;
+#ifdef NOMAPITER
+	s->port = sk->src_port;
+#endif
 	find_owner(s, sk->protocol, sk->src_port);
 	return s;
 }
@@ -695,7 +716,7 @@ static __always_inline int count_packet(struct __sk_buff *skb, bool out)
 	sk = skb->sk;
 	if (!sk)
 		return 1;
-	s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
+	s = kept_packet_sock(skb, sk);
 	if (!s) {
 		s = adopt(skb);
 		if (!s)
@@ -767,7 +788,7 @@ int packet_release(struct bpf_sock *ctx)
 
 	if (ctx->type == 1)
 		return 1;
-	s = bpf_sk_storage_get(&packet_socks, ctx, NULL, 0);
+	s = kept_packet_sock(ctx, ctx);
 	if (!s)
 		return 1;
 	if (s->flow.state == FLOW_LIVE && in_scope(s->cgroup) &&
@@ -786,6 +807,9 @@ int packet_release(struct bpf_sock *ctx)
 		s->charged = 0;
 		give_share(SOCKETS, s->cgroup);
 	}
+#ifdef NOMAPITER
+	drop(&packet_socks, (void *)bpf_get_socket_cookie(ctx));
+#endif
 	return 1;
 }
 
@@ -810,29 +834,21 @@ static __always_inline bool idle(const struct packet_flow *f)
 	return now > last && now - last > idle_ns;
 }
 
-static __always_inline void scan_packet_sock(struct packet_sock *s, struct sock *sk)
+static __always_inline void scan_packet_sock(struct packet_sock *s, __u32 protocol, __u32 port)
 {
 	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
 		return;
-	find_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
+	find_owner(s, protocol, port);
 	scan_flow(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
 }
 
 #ifdef NOMAPITER
-static __always_inline void scan_packet_file(struct sock *sk)
+static __always_inline void scan_kept(const __u64 *cookie, struct packet_sock *s)
 {
-	struct packet_sock *s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
-
-	if (s)
-		scan_packet_sock(s, sk);
+	scan_packet_sock(s, s->key.protocol, s->port);
 }
 
-/* tcp_scan does it: to iterate over all open files twice costs more than what is done with the sockets. */
-SEC("iter/task_file")
-int packet_sk_scan(struct bpf_iter__task_file *ctx)
-{
-	return 0;
-}
+SCAN_HASH(packet_sk_scan, packet_socks, __u64, struct packet_sock, scan_kept)
 #else
 SEC("iter/bpf_sk_storage_map")
 int packet_sk_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
@@ -841,7 +857,7 @@ int packet_sk_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 
 	if (s && sk)
-		scan_packet_sock(s, sk);
+		scan_packet_sock(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
 	return 0;
 }
 #endif

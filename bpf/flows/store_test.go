@@ -7,8 +7,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestPre515_ForgetsClosedSockets(t *testing.T) {
-	bpftest.Pre515Only(t)
+func TestHashed_ForgetsClosedSockets(t *testing.T) {
+	bpftest.HashedOnly(t)
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	const connections = 20

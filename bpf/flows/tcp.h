@@ -337,7 +337,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
  */
 #define SETTLED_US 1000
 
-static __always_inline int scan_tcp(struct tcp_rec *rec, struct sock *sk)
+static __always_inline void scan_tcp(struct tcp_rec *rec, struct sock *sk)
 {
 	struct tcp_sock *tp;
 	__u64 newest;
@@ -346,60 +346,36 @@ static __always_inline int scan_tcp(struct tcp_rec *rec, struct sock *sk)
 	/* Not through bpf_skc_to_tcp_sock, which would read other parts of the socket, each a cache miss. */
 	newest = BPF_CORE_READ((struct tcp_sock *)sk, tcp_mstamp);
 	if (newest == rec->settled)
-		return 0;
+		return;
 	state = READ(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_RECV)
-		return 0;
+		return;
 	tp = as_tcp(sk);
 	if (!tp)
-		return 0;
+		return;
 	if (rec->state == state && (__u32)rec->segs_out == READ(tp, segs_out) &&
 	    (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL && !rec->turn.unreported) {
 		if (scan_ns / 1000 > newest + SETTLED_US)
 			rec->settled = newest;
-		return 0;
+		return;
 	}
 	rec->settled = 0;
 	if (!known_port(&rec->ends))
 		read_tcp_ends(sk, tp, &rec->ends);
 	if (!known_port(&rec->ends) || !in_scope(rec->cgroup))
-		return 0;
+		return;
 	if (!report_tcp(sk, tp, rec, rec->state ? PHASE_UPDATE : PHASE_NEW, state, false))
 		count_loss(DEFERRED);
-	return 0;
 }
 
 #ifdef PRE515
-SEC("iter/bpf_map_elem")
-int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void scan_record(const __u64 *address, struct tcp_rec *rec)
 {
-	struct tcp_rec *rec = ctx->value;
-	struct sock **key = ctx->key;
-
-	if (!rec || !key)
-		return 0;
 	/* It may be freed by now, and another TCP socket's: the slab is typesafe. Then rec->closed is set. */
-	return scan_tcp(rec, *key);
+	scan_tcp(rec, (void *)*address);
 }
-#elif defined(NOMAPITER)
-SEC("iter/task_file")
-int tcp_scan(struct bpf_iter__task_file *ctx)
-{
-	struct sock *sk = scanned_sock(ctx);
-	struct tcp_rec *rec;
 
-	if (!sk)
-		return 0;
-	switch (READ(sk, sk_protocol)) {
-	case IPPROTO_TCP:
-		rec = kept_by_socket(tcp_socks, sk);
-		return rec ? scan_tcp(rec, sk) : 0;
-	case IPPROTO_MPTCP:
-		return 0;
-	}
-	scan_packet_file(sk);
-	return 0;
-}
+SCAN_HASH(tcp_scan, tcp_socks, __u64, struct tcp_rec, scan_record)
 #else
 SEC("iter/bpf_sk_storage_map")
 int tcp_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
@@ -407,8 +383,8 @@ int tcp_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct tcp_rec *rec = ctx->value;
 	struct sock *sk = ctx->sk;
 
-	if (!rec || !sk)
-		return 0;
-	return scan_tcp(rec, sk);
+	if (rec && sk)
+		scan_tcp(rec, sk);
+	return 0;
 }
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The loader takes programs built with PRE515 if bpf.IsPre515 is true. */
+/*
+ * The loader takes programs built with PRE515 if bpf.IsPre515 is true. Those built with NOMAPITER that follow sockets
+ * define it, too: see scan.h.
+ */
 #pragma once
 
 #include "kernel.h"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * How what is kept is scanned. An iterator over a map does it best, and some kernels refuse those (EPERM at load),
- * though not others: there, programs are built with NOMAPITER. Then what is kept in a hash is scanned by a program
- * that user space runs (BPF_PROG_TEST_RUN) and that calls bpf_for_each_map_elem (Linux 5.13), and what is kept for
- * sockets by an iterator over the open files of all processes. That one does not meet sockets without a file: those
- * that were closed and still send, that nobody has accepted yet, or that are an MPTCP socket's. Of these there is no
- * news before their end.
+ * though not others: there, programs are built with NOMAPITER. Then a program that user space runs
+ * (BPF_PROG_TEST_RUN) calls bpf_for_each_map_elem (Linux 5.13), which takes hashes only. So what is known of sockets is
+ * kept in hashes, as before Linux 5.15. That serves, too, where the verifier trusts no socket that was found through a
+ * file: an iterator over files then gets to no socket's storage.
  */
 #pragma once
 
-#include "file.h"
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
 
 #ifdef NOMAPITER
 
@@ -26,21 +26,6 @@
 		bpf_for_each_map_elem(&over, name##_each, NULL, 0);               \
 		return 0;                                                         \
 	}
-
-/* The internet socket of a file; NULL where it is none. */
-static __always_inline struct sock *scanned_sock(struct bpf_iter__task_file *ctx)
-{
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	struct sock *sk;
-
-	if (!task || !file)
-		return NULL;
-	sk = file_sock(file);
-	if (!sk || (READ(sk, __sk_common.skc_family) != AF_INET && READ(sk, __sk_common.skc_family) != AF_INET6))
-		return NULL;
-	return sk;
-}
 
 #else
 

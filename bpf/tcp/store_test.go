@@ -6,8 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 )
 
-func TestPre515_ForgetsClosedSockets(t *testing.T) {
-	bpftest.Pre515Only(t)
+func TestHashed_ForgetsClosedSockets(t *testing.T) {
+	bpftest.HashedOnly(t)
 	b := newHarness(t, Options{})
 	for _, reset := range []bool{false, true} {
 		for range 10 {

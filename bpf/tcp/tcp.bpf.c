@@ -17,7 +17,7 @@
  * - iter/bpf_sk_storage_map: each interval with retransmissions, reports them.
  * - iter/task_file: finds preexisting sockets (older than the trace) and their owners.
  * Minimum kernel: 5.10, where they are built with PRE515 (and the scan is iter/bpf_map_elem). Else 5.15, as
- * bpf/flows.
+ * bpf/flows. With NOMAPITER user space runs the scan.
  * Rejected: kprobes at tcp_reset and tcp_v4_send_reset, which some kernels are built without.
  */
 #include "kernel.h"
@@ -25,6 +25,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#ifdef NOMAPITER
+#define PRE515
+#endif
 #ifdef PRE515
 #include "claim.h"
 #endif
@@ -663,53 +666,49 @@ static __always_inline void report_missed(struct tcp_conn *c)
 	bpf_ringbuf_submit(e, wake);
 }
 
-SEC("iter/bpf_map_elem")
-int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void scan_conn(const __u64 *address, struct tcp_conn *c)
 {
-	struct tcp_conn *c = ctx->value;
-	struct sock **key = ctx->key, *sk;
+	/* It may be freed by now, and its memory another TCP socket's: the slab is typesafe. Then c->ended is set. */
+	struct sock *sk = (void *)*address;
 	struct tcp_event *e;
 	struct tcp_sock *tp;
 	__u64 cookie, wake;
 	__u32 reported, now;
 	__u8 state;
 
-	if (!c || !key)
-		return 0;
-	/* It may be freed by now, and its memory another TCP socket's: the slab is typesafe. Then c->ended is set. */
-	sk = *key;
 	state = READ(sk, __sk_common.skc_state);
 	if (!to_scan(c, state))
-		return 0;
+		return;
 	tp = as_tcp(sk);
 	if (!tp)
-		return 0;
+		return;
 	reported = c->reported;
 	now = READ(tp, total_retrans);
 	if (now == reported || !in_scope(c->ev.cgroup))
-		return 0;
+		return;
 	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e) {
 		count_loss(DEFERRED);
-		return 0;
+		return;
 	}
 	fill_retransmits(sk, tp, c, e, state, reported, now);
 	cookie = c->ev.cookie;
 	if (!try_claim(cookie)) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return 0; /* The end reports them. */
+		return; /* The end reports them. */
 	}
 	if (c->ended || c->reported != reported) {
 		give_claim(cookie);
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return 0;
+		return;
 	}
 	c->reported = now;
 	give_claim(cookie);
 	bpf_ringbuf_submit(e, wake);
 	report_missed(c);
-	return 0;
 }
+
+SCAN_HASH(tcp_scan, tcp_conns, __u64, struct tcp_conn, scan_conn)
 
 #else
 
@@ -744,21 +743,6 @@ static __always_inline void scan_conn(struct tcp_conn *c, struct sock *sk)
 	bpf_ringbuf_submit(e, wake);
 }
 
-#ifdef NOMAPITER
-SEC("iter/task_file")
-int tcp_scan(struct bpf_iter__task_file *ctx)
-{
-	struct sock *sk = scanned_sock(ctx);
-	struct tcp_conn *c;
-
-	if (!sk || READ(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
-	c = find(sk);
-	if (c)
-		scan_conn(c, sk);
-	return 0;
-}
-#else
 SEC("iter/bpf_sk_storage_map")
 int tcp_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -769,7 +753,6 @@ int tcp_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 		scan_conn(c, sk);
 	return 0;
 }
-#endif
 
 #endif
 

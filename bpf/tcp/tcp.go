@@ -69,7 +69,7 @@ func (p *Probe) load(ctx context.Context) error {
 	if err := spec.SetShares(sockets); err != nil {
 		return err
 	}
-	if spec.Variant == bpf.Pre515 {
+	if spec.Variant != bpf.Latest {
 		spec.Maps[objectMapTcpConns].MaxEntries = sockets.Size
 	}
 	if err := p.Load(spec, &p.objects, p.options.Scope.Maps()); err != nil {
@@ -84,7 +84,7 @@ func (p *Probe) load(ctx context.Context) error {
 		return err
 	}
 	over := o.TcpConns
-	if spec.Variant == bpf.NoMapIter { // connections are found by their files
+	if spec.Variant == bpf.NoMapIter {
 		over = nil
 	}
 	p.retransmits, err = p.AttachIterator(o.TcpScan, over)

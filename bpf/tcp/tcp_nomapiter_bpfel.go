@@ -17,12 +17,15 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	nomapiterMapCgroupLosses    = "cgroup_losses"
+	nomapiterMapClaims          = "claims"
+	nomapiterMapDoubtful        = "doubtful"
 	nomapiterMapEvents          = "events"
 	nomapiterMapListeners       = "listeners"
 	nomapiterMapLosses          = "losses"
 	nomapiterMapScopeCgroups    = "scope_cgroups"
 	nomapiterMapShares          = "shares"
 	nomapiterMapTcpConns        = "tcp_conns"
+	nomapiterMapTcpConnsZero    = "tcp_conns_zero"
 	nomapiterProgTcpGone        = "tcp_gone"
 	nomapiterProgTcpPreexisting = "tcp_preexisting"
 	nomapiterProgTcpReader      = "tcp_reader"
@@ -95,12 +98,15 @@ type nomapiterProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type nomapiterMapSpecs struct {
 	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Claims       *ebpf.MapSpec `ebpf:"claims"`
+	Doubtful     *ebpf.MapSpec `ebpf:"doubtful"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Listeners    *ebpf.MapSpec `ebpf:"listeners"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	TcpConns     *ebpf.MapSpec `ebpf:"tcp_conns"`
+	TcpConnsZero *ebpf.MapSpec `ebpf:"tcp_conns_zero"`
 }
 
 // nomapiterVariableSpecs contains global variables before they are loaded into the kernel.
@@ -135,23 +141,29 @@ func (o *nomapiterObjects) Close() error {
 // It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nomapiterMaps struct {
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Claims       *ebpf.Map `ebpf:"claims"`
+	Doubtful     *ebpf.Map `ebpf:"doubtful"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Listeners    *ebpf.Map `ebpf:"listeners"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
 	Shares       *ebpf.Map `ebpf:"shares"`
 	TcpConns     *ebpf.Map `ebpf:"tcp_conns"`
+	TcpConnsZero *ebpf.Map `ebpf:"tcp_conns_zero"`
 }
 
 func (m *nomapiterMaps) Close() error {
 	return _NomapiterClose(
 		m.CgroupLosses,
+		m.Claims,
+		m.Doubtful,
 		m.Events,
 		m.Listeners,
 		m.Losses,
 		m.ScopeCgroups,
 		m.Shares,
 		m.TcpConns,
+		m.TcpConnsZero,
 	)
 }
 

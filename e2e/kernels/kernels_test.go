@@ -74,13 +74,13 @@ func testsFor(k Kernel, folder string) string {
 	}
 	wanted := or(chosen[folder], "Test.*")
 	if len(capabilities.For(k.Series, false)) > len(capabilities.For("", false)) {
-		wanted += chosenPre515
+		wanted += chosenHashed
 	}
 	return wanted
 }
 
-// chosenPre515 are those of the variant Pre515, which run besides.
-const chosenPre515 = "|TestPre515_.*"
+// chosenHashed are those of what is kept in hashes, which run besides.
+const chosenHashed = "|TestPre515_.*|TestHashed_.*"
 
 // TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own
 // tests, in virtual machines with other kernels and on the one that runs.

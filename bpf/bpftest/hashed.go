@@ -12,8 +12,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// Pre515 reports whether the running kernel gets the programs that were built with PRE515.
-func Pre515(tb testing.TB) bool {
+// Hashed reports whether the programs keep what they know of sockets in hashes on the running kernel, and not in the
+// sockets' storage: those that were built with PRE515 or NOMAPITER.
+func Hashed(tb testing.TB) bool {
+	tb.Helper()
+	return pre515(tb) || bpf.HashesOnly()
+}
+
+func pre515(tb testing.TB) bool {
 	tb.Helper()
 	kernel, err := bpf.KernelTypes(btf.NewCache())
 	if err != nil {
@@ -22,11 +28,20 @@ func Pre515(tb testing.TB) bool {
 	return bpf.IsPre515(kernel)
 }
 
-// Pre515Only skips the test where the kernel frees the records of an object with the object.
+// HashedOnly skips the test where the kernel frees the records of a socket with the socket.
+func HashedOnly(tb testing.TB) {
+	tb.Helper()
+	Root(tb)
+	if !Hashed(tb) {
+		tb.Skip("this kernel has storage of sockets in tracing programs")
+	}
+}
+
+// Pre515Only skips the test where the kernel does not get the programs that were built with PRE515.
 func Pre515Only(tb testing.TB) {
 	tb.Helper()
 	Root(tb)
-	if !Pre515(tb) {
+	if !pre515(tb) {
 		tb.Skip("this kernel has storage of sockets and tasks in tracing programs")
 	}
 }
