@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
@@ -22,24 +19,19 @@ import (
 
 // rig is a probe beside an empty program on the same hooks, with the kernel counting the time of both.
 type rig struct {
-	*testing.B
+	*bpftest.Cost
 	probe  *Probe
 	cgroup *bpftest.Cgroup
-	empty  []*ebpf.Program
-	ours   []*ebpf.Program
 }
 
 func newRig(b *testing.B, inScope bool, o Options) *rig {
 	b.Helper()
-	bpftest.Root(b)
+	bpftest.CountRunTime(b)
 	root := bpftest.CgroupRoot(b)
-	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-	check(b, err)
-	b.Cleanup(func() { stats.Close() })
 	s, err := scope.Open(scope.Options{CgroupRoot: root})
 	check(b, err)
 	bpftest.CloseAfter(b, s)
-	r := &rig{B: b, cgroup: bpftest.NewCgroup(b, "orb8-flows-bench")}
+	r := &rig{cgroup: bpftest.NewCgroup(b, "orb8-flows-bench")}
 	check(b, s.SetCgroup(r.cgroup.ID, inScope))
 
 	o.Scope, o.CgroupRoot = s, root
@@ -56,19 +48,7 @@ func newRig(b *testing.B, inScope bool, o Options) *rig {
 		check(b, <-done)
 		check(b, r.probe.Close())
 	})
-	r.ours = []*ebpf.Program{r.probe.objects.PacketIn, r.probe.objects.PacketOut}
-	for _, hook := range []ebpf.AttachType{ebpf.AttachCGroupInetIngress, ebpf.AttachCGroupInetEgress} {
-		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Type: ebpf.CGroupSKB, AttachType: hook, License: "Dual BSD/GPL",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
-		})
-		check(b, err)
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: hook, Program: p})
-		check(b, err)
-		bpftest.CloseAfter(b, p)
-		bpftest.CloseAfter(b, l)
-		r.empty = append(r.empty, p)
-	}
+	r.Cost = bpftest.NewCost(b, root, r.probe.objects.PacketIn, r.probe.objects.PacketOut)
 	return r
 }
 
@@ -79,35 +59,10 @@ func check(tb testing.TB, err error) {
 	}
 }
 
-// spent gives how long these programs have run, and how often.
-func spent(tb testing.TB, programs []*ebpf.Program) (ns, runs float64) {
-	tb.Helper()
-	for _, p := range programs {
-		s, err := p.Stats()
-		check(tb, err)
-		ns += float64(s.Runtime.Nanoseconds())
-		runs += float64(s.RunCount)
-	}
-	return ns, runs
-}
-
-// measure runs the traffic and reports the mean time per packet of our programs, of the empty one, and the difference.
+// measure is Cost.Measure, and logs what was lost.
 func (r *rig) measure(traffic func()) {
 	r.Helper()
-	ourNs, ourRuns := spent(r, r.ours)
-	emptyNs, emptyRuns := spent(r, r.empty)
-	r.ResetTimer()
-	traffic()
-	r.StopTimer()
-	n, k := spent(r, r.ours)
-	ours, packets := (n-ourNs)/(k-ourRuns), k-ourRuns
-	n, k = spent(r, r.empty)
-	empty := (n - emptyNs) / (k - emptyRuns)
-	r.ReportMetric(ours, "ns/packet")
-	r.ReportMetric(empty, "ns/packet-empty")
-	r.ReportMetric(ours-empty, "ns/packet-over-empty")
-	r.ReportMetric(packets, "packets")
-	r.ReportMetric(0, "ns/op")
+	r.Measure(traffic)
 	if lost := r.probe.Lost(); len(lost) > 0 {
 		r.Logf("lost: %v", lost)
 	}
@@ -123,13 +78,13 @@ func BenchmarkKernelPacket(b *testing.B) {
 		b.Run("TCP/"+name, func(b *testing.B) {
 			r := newRig(b, scoped, Options{})
 			r.measure(func() { tcpPingPong(r, 100_000) })
-			ns, reads := spent(b, []*ebpf.Program{r.probe.objects.TcpReader})
+			ns, reads := bpftest.RunTime(b, r.probe.objects.TcpReader)
 			b.ReportMetric(ns/reads, "ns/read")
 		})
 		b.Run("TCP-connections/"+name, func(b *testing.B) {
 			r := newRig(b, scoped, Options{})
 			tcpConnections(r, 5_000)
-			ns, changes := spent(b, []*ebpf.Program{r.probe.objects.TcpState})
+			ns, changes := bpftest.RunTime(b, r.probe.objects.TcpState)
 			b.ReportMetric(ns/changes, "ns/state-change")
 			b.ReportMetric(ns/5_000, "ns/connection")
 			b.ReportMetric(0, "ns/op")

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bytes"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -17,12 +18,12 @@ import (
 
 // flows writes a recording of live flows with so many events, perSecond of them a second, and returns its path. The
 // events are updates of the flows in turn.
-func flows(t *testing.T, live, events, perSecond int) string {
+func flows(t *testing.T, namespace string, live, events, perSecond int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "flows.orb8")
 	start := time.Now()
 	w, err := history.Create(path, history.Session{
-		Version: "bench", Kinds: []string{"flow", "tcp"}, Targets: "made flows", Namespace: "bench", Started: start,
+		Version: "bench", Kinds: []string{"flow", "tcp"}, Targets: "made flows", Namespace: namespace, Started: start,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +37,7 @@ func flows(t *testing.T, live, events, perSecond int) string {
 		}
 		end := func(name string, of int) *event.Endpoint {
 			return &event.Endpoint{
-				Namespace: "bench", Pod: fmt.Sprintf("%s-%03d", name, of), Container: "main", Workload: "deploy/" +
+				Namespace: namespace, Pod: fmt.Sprintf("%s-%03d", name, of), Container: "main", Workload: "deploy/" +
 					name, Node: fmt.Sprintf("node-%d", of%8), Comm: name,
 				Port: 8080, Address: []byte{10, 1, byte(of >> 8), byte(of)},
 			}
@@ -45,7 +46,7 @@ func flows(t *testing.T, live, events, perSecond int) string {
 		sent := uint64(i/live+1) * uint64(100+n%1000)
 		ev := &event.Event{
 			Time: uint64(start.Add(time.Duration(i) * time.Second / time.Duration(perSecond)).UnixNano()),
-			Node: src.Node, Namespace: "bench", Pod: src.Pod,
+			Node: src.Node, Namespace: namespace, Pod: src.Pod,
 			Kind: &event.Event_Flow{Flow: &event.Flow{
 				Id: fmt.Sprintf("%016x", n), Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst,
 				StartTime:   uint64(start.UnixNano()),
@@ -66,7 +67,7 @@ func flows(t *testing.T, live, events, perSecond int) string {
 // TestReplay_OfAMillionEvents replays them as fast as possible.
 func TestReplay_OfAMillionEvents(t *testing.T) {
 	e := need(t)
-	path := flows(t, 100_000, 1_000_000, 20_000)
+	path := flows(t, "bench", 100_000, 1_000_000, 20_000)
 	for what, args := range map[string][]string{"as a table of top": {"--top", "network"},
 		"as JSON": {"-o", "json"}} {
 		calm(t)
@@ -84,7 +85,7 @@ func TestReplay_OfAMillionEvents(t *testing.T) {
 // TestDiff_OfAMillionEvents compares two recordings of as many events each.
 func TestDiff_OfAMillionEvents(t *testing.T) {
 	e := need(t)
-	path := flows(t, 100_000, 1_000_000, 20_000)
+	path := flows(t, "bench", 100_000, 1_000_000, 20_000)
 	calm(t)
 	cmd := exec.Command("../../bin/kubectl-orb8", "diff", path, path)
 	cmd.Env = e.Environ(e.Kubeconfig)
@@ -98,11 +99,33 @@ func TestDiff_OfAMillionEvents(t *testing.T) {
 	row(t, "its memory (RSS)", fmt.Sprintf("%.0f MiB", memory), "≤ 150 MiB")
 }
 
+// TestAdvise_OfAMillionEvents makes policies of a recording's workloads, which the cluster has the labels of.
+func TestAdvise_OfAMillionEvents(t *testing.T) {
+	e := need(t)
+	ns := e.Namespace(t, nil)
+	for _, name := range []string{"web", "db"} {
+		e.Deployment(t, ns, name, 0, "idle")
+	}
+	path := flows(t, ns, 100_000, 1_000_000, 20_000)
+	calm(t)
+	cmd := exec.Command("../../bin/kubectl-orb8", "advise", "networkpolicy", "--from", path, "-n", ns)
+	cmd.Env = e.Environ(e.Kubeconfig)
+	var notes bytes.Buffer
+	cmd.Stderr = &notes
+	start := time.Now()
+	out, err := cmd.Output()
+	took := time.Since(start).Seconds()
+	if policies := strings.Count(string(out), "kind: NetworkPolicy\n"); err != nil || policies != 2 {
+		t.Fatalf("%v, %d policies, want 2:\n%s%s", err, policies, out, notes.String())
+	}
+	row(t, "policies of a recording of 1,000,000 events of 100,000 flows", fmt.Sprintf("%.1f s", took), "≤ 5 s")
+}
+
 // TestScreen_OfManyFlows shows 100,000 live flows on the screen, 20,000 of which change each second.
 func TestScreen_OfManyFlows(t *testing.T) {
 	e := need(t)
 	const live, perSecond = 100_000, 20_000
-	path := flows(t, live, 45*perSecond, perSecond)
+	path := flows(t, "bench", live, 45*perSecond, perSecond)
 	for _, group := range []string{"flow", "pod"} {
 		x := e.Terminal(t, 200, 50, "replay", path, "--top", "network", "--group", group, "--window", "1m", "--speed",
 			"1")

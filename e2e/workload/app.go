@@ -49,7 +49,7 @@ func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			}
 		}
 		if *udp != 0 {
-			_, err = exchangeDatagrams(ctx, netip.AddrPortFrom(addr, uint16(*udp)), order{total: 3, answer: 60}, 200,
+			_, err = exchangeDatagrams(ctx, netip.AddrPortFrom(addr, uint16(*udp)), order{total: 3, answer: 60}, 200, 0,
 				true)
 		}
 		return err

@@ -26,12 +26,10 @@ func syscalls(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	runtime.LockOSThread()
-	began, burst := time.Now(), max(*rate/1000, 1)
+	began := time.Now()
 	for i := range *getppid {
 		unix.Getppid()
-		if *rate > 0 && i%burst == burst-1 {
-			time.Sleep(time.Until(began.Add(time.Duration(i+1) * time.Second / time.Duration(*rate))))
-		}
+		pace(began, i, *rate)
 	}
 	for range *absent {
 		if fd, err := unix.Open(*path, unix.O_RDONLY, 0); err != unix.ENOENT {

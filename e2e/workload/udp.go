@@ -15,13 +15,15 @@ import (
 const maxDatagram = 65507
 
 // udpClient sends -count datagrams of -size bytes from each socket. With -reply it waits for the answer to each before
-// the next, so that none is lost in a full buffer; without, the receiver's buffer must have room for all.
+// the next, so that none is lost in a full buffer; without, the receiver's buffer must have room for all, or -rate
+// limits the datagrams a second.
 func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to        = flags.String("to", "", "address and port")
 		count     = flags.Uint64("count", 1, "datagrams to send")
 		size      = flags.Uint64("size", 100, "bytes in each")
 		reply     = flags.Uint64("reply", 0, "bytes in the answer to each; 0: none")
+		rate      = flags.Int("rate", 0, "datagrams a second, in bursts of a millisecond; 0: no limit")
 		sockets   = flags.Int("sockets", 1, "sockets to do all this from, one after the other")
 		connected = flags.Bool("connected", false, "connect the socket")
 		run       = flags.Uint64("run", 0, "number to mark the traffic with")
@@ -38,7 +40,7 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	}
 	o := order{run: *run, total: *count, answer: *reply}
 	for range *sockets {
-		r, err := exchangeDatagrams(ctx, remote, o, *size, *connected)
+		r, err := exchangeDatagrams(ctx, remote, o, *size, *rate, *connected)
 		if err != nil {
 			return err
 		}
@@ -47,9 +49,9 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// exchangeDatagrams is the client's part: o.total datagrams of size bytes.
+// exchangeDatagrams is the client's part: o.total datagrams of size bytes, rate a second (see pace).
 func exchangeDatagrams(
-	ctx context.Context, remote netip.AddrPort, o order, size uint64, connected bool,
+	ctx context.Context, remote netip.AddrPort, o order, size uint64, rate int, connected bool,
 ) (report.Report, error) {
 	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: o.run, Remote: remote,
 		Start: time.Now()}
@@ -64,7 +66,7 @@ func exchangeDatagrams(
 	datagram := make([]byte, size)
 	copy(datagram, o.encode())
 	answer := make([]byte, maxDatagram)
-	for range o.total {
+	for i := range o.total {
 		if connected {
 			_, err = c.Write(datagram)
 		} else {
@@ -75,6 +77,7 @@ func exchangeDatagrams(
 		}
 		r.DatagramsSent++
 		r.BytesSent += size
+		pace(r.Start, int(i), rate)
 		if o.answer == 0 {
 			continue
 		}
