@@ -187,4 +187,14 @@ func TestCapture_Refusals(t *testing.T) {
 			t.Errorf("%q: exit code %d, want %d with %q:\n%s", test.args, code, test.code, test.want, tr.Stderr())
 		}
 	}
+	// A capture that no node takes part in leaves no file that the next try would meet.
+	absent := filepath.Join(t.TempDir(), "absent.pcapng")
+	tr := e.Trace(t, "capture", "-n", ns, "-w", absent, "--image", "orb8.dev/e2e/absent:none", "--image-pull-policy",
+		"Never")
+	if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no node could be traced") {
+		t.Errorf("exit code %d, want 1 as no node can be traced:\n%s", code, tr.Stderr())
+	}
+	if _, err := os.Stat(absent); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", absent, err)
+	}
 }

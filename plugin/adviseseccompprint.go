@@ -157,6 +157,7 @@ func writeNew(file string, data []byte, force bool) error {
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(file) // half a profile is none; the first error is the one that matters
 		return fmt.Errorf("--dir: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -188,6 +189,9 @@ func (c *captureConfig) run(parent context.Context) error {
 		return w, err
 	})
 	if w != nil {
+		if errors.Is(err, live.ErrAllFailed) {
+			err = errors.Join(err, w.Discard())
+		}
 		bytes, files := w.Written()
 		r.Logf("wrote %d packets, %s%s", w.Shown(), event.AppendBytes(nil, uint64(bytes)), to(files))
 	}

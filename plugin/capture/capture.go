@@ -136,6 +136,14 @@ func (w *Writer) fail(err error) error {
 // Shown is how many packets were written.
 func (w *Writer) Shown() int { return w.packets }
 
+// Discard removes the file of a capture that has not begun, so that the next try meets no file. Close precedes it.
+func (w *Writer) Discard() error {
+	if w.packets > 0 {
+		return nil
+	}
+	return w.Files.discard()
+}
+
 // Written is how many bytes were written, and the names of the files that are kept.
 func (w *Writer) Written() (bytes int64, files []string) { return w.Files.total, w.Files.names }
 

@@ -29,6 +29,7 @@ type Files struct {
 
 	number int
 	names  []string
+	made   bool // the last file was not there before
 	file   io.WriteCloser
 	// written are the bytes in file, total those of all files.
 	written, total int64
@@ -93,7 +94,7 @@ func (f *Files) open() error {
 	if err != nil {
 		return fmt.Errorf("-w: %w", err)
 	}
-	f.file, f.written = file, 0
+	f.file, f.written, f.made = file, 0, flags&os.O_EXCL != 0
 	f.number++
 	f.names = append(f.names, name)
 	if f.Keep > 0 && len(f.names) > f.Keep {
@@ -103,6 +104,19 @@ func (f *Files) open() error {
 		f.names = slices.Delete(f.names, 0, 1)
 	}
 	return nil
+}
+
+// discard removes the only file, if it was not there before.
+func (f *Files) discard() error {
+	if len(f.names) != 1 || !f.made {
+		return nil
+	}
+	err := os.Remove(f.names[0])
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		f.names, f.total = nil, 0
+		return nil
+	}
+	return err
 }
 
 // full reports whether the next file is to begin before a block of n bytes.
