@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,16 +57,16 @@ func (v *fakeView) NextNode(ctx context.Context) (string, error) {
 // fakeLauncher is closed at the session's end; only streams, which are fakes too, would start tracers.
 type fakeLauncher struct {
 	stream.Launcher
-	closed bool
+	closed atomic.Bool
 }
 
-func (l *fakeLauncher) Close() { l.closed = true }
+func (l *fakeLauncher) Close() { l.closed.Store(true) }
 
 // fakeConsumer counts events, and fails with err from the first one on.
 type fakeConsumer struct {
 	err    error
 	events []*event.Event
-	closed bool
+	closed atomic.Bool
 }
 
 func (c *fakeConsumer) Show(ev *event.Event) error {
@@ -74,7 +75,7 @@ func (c *fakeConsumer) Show(ev *event.Event) error {
 	}
 	return c.err
 }
-func (c *fakeConsumer) Close() error { c.closed = true; return c.err }
+func (c *fakeConsumer) Close() error { c.closed.Store(true); return c.err }
 func (c *fakeConsumer) Shown() int   { return len(c.events) }
 
 // fakeNode is one node's stream, as a script sees it.

@@ -189,7 +189,8 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 		Launcher: launcher, Spec: spec, Ready: stream.PodLogs(s.deps.Client, spec.Namespace), Dial: s.deps.Dialer.Dial,
 		Ahead: s.deps.Dialer.Ahead, Identity: identity, Version: version.Version(), Collector: collector,
 		Config:   s.config.Tracer,
-		OnStatus: s.nodes.onStatus, OnGap: s.nodes.onGap, Readmit: s.nodes.readmit,
+		OnStatus: s.nodes.onStatus, OnGap: s.nodes.onGap, OnDrained: s.nodes.onDrained,
+		Readmit: s.nodes.readmit,
 	}
 	consumer, err := open()
 	if err != nil {
@@ -213,24 +214,23 @@ func (s *Session) newCollector(namer collect.Namer) *collect.Collector {
 func (s *Session) stream(view View, collector *collect.Collector, consumer Consumer) (*advice.Tally, error) {
 	defer context.AfterFunc(s.running, s.nodes.stop)()
 	var work sync.WaitGroup
-	work.Go(func() {
-		s.nodes.serve(s.hard, s.running, view)
-		collector.Finish()
-	})
+	work.Go(func() { s.nodes.serve(s.hard, s.running, view, collector.Finish) })
 	work.Go(s.sweep)
 
 	began := time.Now()
-	// The nodes' orderly end outlives running, and so does the merge: it ends when all nodes have.
+	// The nodes' orderly end outlives running, and so does the merge: it ends with the last events of all nodes. What
+	// the consumer makes of them need not wait until the tracers are deleted.
 	showErr := collector.Run(s.hard, consumer.Show)
 	if errors.Is(showErr, io.ErrClosedPipe) {
 		s.End(ErrReaderGone)
 	}
 	s.End(ErrDone)
-	work.Wait()
 	closeErr := consumer.Close()
+	took := time.Since(began)
+	work.Wait()
 
 	s.nodes.logWaiting()
-	tally := s.nodes.tally(consumer.Shown(), time.Since(began), collector.Losses())
+	tally := s.nodes.tally(consumer.Shown(), took, collector.Losses())
 	return tally, s.nodes.verdict(context.Cause(s.running), cmp.Or(showErr, closeErr))
 }
 

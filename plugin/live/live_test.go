@@ -52,10 +52,44 @@ func TestSession_StreamsForItsDuration(t *testing.T) {
 		if took := time.Since(began); took < 10*time.Second || took > 11*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if !h.view.closed || !h.launcher.closed || !h.consumer.closed {
+		if !h.view.closed || !h.launcher.closed.Load() || !h.consumer.closed.Load() {
 			t.Error("not closed: the view, the launcher or the consumer")
 		}
 		h.status.expect(t, "2/2 nodes streaming")
+	})
+}
+
+func TestSession_EndsTheOutputBeforeTracersAreDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{}, "n1", "n2")
+		for name, fetches := range map[string]time.Duration{"n1": 0, "n2": time.Second} {
+			h.scripts[name] = func(n *fakeNode) error {
+				err := n.streamToEnd()
+				time.Sleep(fetches)
+				n.source.Close()
+				n.options.OnDrained(n.name)
+				time.Sleep(5 * time.Second) // the deletion
+				return err
+			}
+		}
+		done := h.start()
+		after(10 * time.Second)
+		h.End(ErrDone)
+		after(500 * time.Millisecond)
+		if h.consumer.closed.Load() {
+			t.Error("the output has ended, and a node's events may still come")
+		}
+		after(time.Second)
+		if !h.consumer.closed.Load() || h.launcher.closed.Load() {
+			t.Errorf("the output has ended: %t, want true; all is deleted: %t, want false", h.consumer.closed.Load(),
+				h.launcher.closed.Load())
+		}
+		if r := <-done; r.err != nil || r.tally.String() != "2 events from 2 nodes in 11s; nothing lost" {
+			t.Errorf("%v, %v", r.tally, r.err)
+		}
+		if !h.launcher.closed.Load() {
+			t.Error("the session has ended before all was deleted")
+		}
 	})
 }
 
@@ -284,7 +318,7 @@ func TestInterrupt_Twice(t *testing.T) {
 		}
 		h.Interrupt()
 		r := <-done
-		if !errors.Is(r.err, ErrInterrupted) || r.tally.Events != 2 || !h.consumer.closed {
+		if !errors.Is(r.err, ErrInterrupted) || r.tally.Events != 2 || !h.consumer.closed.Load() {
 			t.Errorf("%v, %v", r.tally, r.err)
 		}
 	})
@@ -337,7 +371,7 @@ func TestOpenError_StartsNothing(t *testing.T) {
 		h.openErr = os.ErrExist
 		r := <-h.start()
 		if !errors.Is(r.err, os.ErrExist) || r.tally != nil || h.maxAtOnce() != 0 || !h.view.closed ||
-			!h.launcher.closed {
+			!h.launcher.closed.Load() {
 			t.Errorf("%v, %v; %d nodes started", r.tally, r.err, h.maxAtOnce())
 		}
 	})

@@ -62,6 +62,7 @@ type nodeState struct {
 	failure  string
 	failed   time.Time // when it failed after it had streamed; zero: it has not
 	settled  func()    // called once, when the node streams or has failed
+	drained  func()    // called once, when no more events of the node will come
 }
 
 func newNodes(s *Session) *nodes {
@@ -74,8 +75,9 @@ func newNodes(s *Session) *nodes {
 // ending reports whether the orderly end has begun.
 func (n *nodes) ending() bool { return n.running.Err() != nil }
 
-// serve runs the stream of each node that has targets, or gets some, until running ends, and waits for all.
-func (n *nodes) serve(hard, running context.Context, view View) {
+// serve runs the stream of each node that has targets, or gets some, until running ends, and waits for all. It calls
+// drained once no more events will come, before the last tracers are deleted.
+func (n *nodes) serve(hard, running context.Context, view View, drained func()) {
 	wait := maxSettle
 	if _, count := view.Targets(); count == 0 {
 		wait = 0
@@ -90,8 +92,20 @@ func (n *nodes) serve(hard, running context.Context, view View) {
 	defer streams.Wait()
 	streams.Go(func() { n.logSlowSteps(running) })
 	starting := make(chan struct{}, parallelStarts)
+	var draining, admitting sync.WaitGroup
+	defer func() {
+		admitting.Wait() // it starts streams, too
+		draining.Wait()
+		drained()
+	}()
 	start := func(name string) {
+		draining.Add(1)
+		done := sync.OnceFunc(draining.Done)
+		n.mu.Lock()
+		n.byName[name].drained = done
+		n.mu.Unlock()
 		streams.Go(func() {
+			defer done()
 			select {
 			case starting <- struct{}{}:
 			case <-running.Done():
@@ -103,7 +117,7 @@ func (n *nodes) serve(hard, running context.Context, view View) {
 			n.onEnd(name, n.stream(hard, running, name, view.NewFeed(name), n.options))
 		})
 	}
-	streams.Go(func() { n.admitWaiting(running, starting, start) })
+	admitting.Go(func() { n.admitWaiting(running, starting, start) })
 	for {
 		name, err := view.NextNode(running)
 		if err != nil {
@@ -117,6 +131,14 @@ func (n *nodes) serve(hard, running context.Context, view View) {
 
 // settle ends the wait for nodes that start.
 func (n *nodes) settle() { n.settledOnce.Do(func() { close(n.settled) }) }
+
+// onDrained takes the ends of the nodes' events.
+func (n *nodes) onDrained(name string) {
+	n.mu.Lock()
+	done := n.byName[name].drained
+	n.mu.Unlock()
+	done()
+}
 
 // startNext lets another node start beside this one.
 func (n *nodes) startNext(name string) {

@@ -40,13 +40,13 @@ func (n *node) closeGap(until time.Time) {
 }
 
 // endGap ends a gap at the end of the session or of a failed node, and adds a status to the stream.
-func (n *node) endGap(ctx context.Context, until time.Time) {
+func (n *node) endGap(ctx context.Context) {
 	if n.gap.lost && event.NodeState(n.state.Load()) != event.NodeState_NODE_STATE_FAILED {
 		message := fmt.Sprintf("what happened from %s on was not seen", advice.Clock(n.gap.since))
 		// The only error is that the stream is closed.
 		_ = n.source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
 	}
-	n.closeGap(until)
+	n.closeGap(cmp.Or(n.stopped.get(), time.Now()))
 }
 
 // endGapIdle ends a gap at the time from which on the node had no targets, and returns the text about the gap.

@@ -74,6 +74,9 @@ type Options struct {
 	Readmit func(ctx context.Context, node string) error
 	// OnGap, if not nil, is called with the length of each gap that a lost tracer has left, from any goroutine.
 	OnGap func(node string, d time.Duration)
+	// OnDrained, if not nil, is called once no more events of the node will come in this session, before its tracer is
+	// deleted.
+	OnDrained func(node string)
 }
 
 // node is one node at work.
@@ -102,6 +105,8 @@ type node struct {
 	state    atomic.Int32      // the last that was reported
 	last     *event.NodeStatus // of the final batch, if that has one
 
+	stopped lastTime // when the orderly end began
+
 	words *lineBudget // of lines in the tracer's own words
 	cuts  *lineBudget // of lines about cut connections
 }
@@ -115,9 +120,8 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	}
 	defer n.source.Close()
 	defer n.reportLeftOut()
-	stopped := &lastTime{}
-	defer context.AfterFunc(running, stopped.now)()
-	defer func() { n.endGap(ctx, cmp.Or(stopped.get(), time.Now())) }()
+	defer context.AfterFunc(running, n.stopped.now)()
+	defer n.endGap(ctx)
 	n.spec.Node = name
 	restarts := restarts{}
 	for {
@@ -164,6 +168,15 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 		if delay.Wait(running, pause) != nil {
 			return nil
 		}
+	}
+}
+
+// drain ends the node's events.
+func (n *node) drain(ctx context.Context) {
+	n.endGap(ctx)
+	n.source.Close()
+	if n.OnDrained != nil {
+		n.OnDrained(n.name)
 	}
 }
 
@@ -222,6 +235,11 @@ func (n *node) attempt(ctx, running context.Context) error {
 			n.report(event.NodeState_NODE_STATE_STOPPED, err.Error())
 		} else if err != nil {
 			n.report(event.NodeState_NODE_STATE_STOPPED, err.Error()+"; it ends by itself within seconds")
+		}
+	}()
+	defer func() {
+		if running.Err() != nil { // the last events need not wait for the deletion
+			n.drain(ctx)
 		}
 	}()
 	stopKeeping := n.keepJob(ctx)
