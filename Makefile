@@ -182,8 +182,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 	@hack/fuzz.sh $(or $(FUZZTIME),20s)
 
 .PHONY: bench
-bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (root)
-	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh \
+bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md; RUN=PATTERN writes none (root)
+	@ORB8_BENCH=$(if $(RUN),,$(CURDIR)/docs/BENCHMARKS.md) hack/with-cluster.sh \
 		$(GO) test -tags bench -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
 
 .PHONY: bench-scale
