@@ -29,19 +29,23 @@ func TestWhy_Cost(t *testing.T) {
 		"≥ 97 %")
 }
 
-// TestWhy_FirstWords measures how long after its start, beyond the window, why answers.
+// TestWhy_FirstWords measures how long after the window why answers. The window begins when all nodes stream.
 func TestWhy_FirstWords(t *testing.T) {
 	e := need(t)
 	ns, _, _ := pair(t, e)
 	const window = 5 * time.Second
+	var starts []float64
 	beyond := medianOf(func() time.Duration {
-		begin := time.Now()
+		began := time.Now()
 		tr := e.Trace(t, "why", "client", "-n", ns, "--window", window.String())
+		tr.AwaitStreaming(t, 1)
+		streaming := time.Now()
 		tr.AwaitLines(t, 1)
-		took := time.Since(begin)
+		took := time.Since(streaming)
+		starts = append(starts, streaming.Sub(began).Seconds())
 		tr.Wait(t)
 		return took - window
 	})
-	row(t, "first words of `why POD` after its start, beyond the window (median of 10)", fmt.Sprintf("%.2f s",
-		beyond), "≤ 2 s")
+	row(t, "first words of `why POD` after its window (median of 10)", fmt.Sprintf("%.2f s", beyond), "≤ 2 s")
+	row(t, "from its start to the begin of the window", fmt.Sprintf("%.2f s", median(starts)), "")
 }
