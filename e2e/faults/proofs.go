@@ -171,6 +171,24 @@ func (s *Stage) calm(pod string) proof {
 	}
 }
 
+// getsCPUs proves that the threads of a pod, which mostly wait for something else, wait for CPUs in less than a tenth of
+// their time.
+func (s *Stage) getsCPUs(pod string, threads int) proof {
+	return func(t testing.TB) func(testing.TB) {
+		start := time.Now()
+		_, before := s.pod(pod).CPUTime(t)
+		return func(t testing.TB) {
+			t.Helper()
+			_, waited := s.pod(pod).CPUTime(t)
+			share := float64(waited-before) / float64(time.Since(start)) / float64(threads)
+			t.Logf("the threads of %s wait for CPUs in %.0f %% of their time", pod, share*100)
+			if share > 0.1 {
+				t.Errorf("%s waits for CPUs", pod)
+			}
+		}
+	}
+}
+
 // pressed proves that some thread of a pod waits for a resource for at least a part of the time. It proves nothing
 // where the kernel does not count that.
 func (s *Stage) pressed(pod, resource string, least float64) proof {

@@ -41,7 +41,9 @@ func crowdedNode(s *Stage) {
 func lockContention(s *Stage) {
 	const threads = 8
 	// It uses 200m. Without a request it would wait for the CPUs that other pods of the node ask for.
-	change(s.run("worker", s.two, "lock", "-threads", fmt.Sprint(threads)), requestCPU("400m"))
+	// Each wake-up may wait for a slice of another pod's, some ms, so there are few.
+	change(s.run("worker", s.two, "lock", "-threads", fmt.Sprint(threads), "-hold", "100ms", "-think", "100ms"),
+		requestCPU("400m"))
 	s.prove(func(testing.TB) func(testing.TB) {
 		since := time.Now()
 		return func(t testing.TB) {
@@ -55,7 +57,7 @@ func lockContention(s *Stage) {
 				t.Logf("the threads of worker wait for the mutex in %.0f %% of the time", share*100)
 			}
 		}
-	}, s.calm("worker"), s.stays("throttled periods of worker", func(t testing.TB) uint64 {
+	}, s.getsCPUs("worker", threads), s.stays("throttled periods of worker", func(t testing.TB) uint64 {
 		return s.pod("worker").CPUStat(t)["nr_throttled"]
 	}))
 }
