@@ -63,12 +63,12 @@ func sendMany(b *testing.B, n int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer server.Close()
+	bpftest.CloseAfter(b, server)
 	client, err := net.Dial("udp4", server.LocalAddr().String())
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer client.Close()
+	bpftest.CloseAfter(b, client)
 	payload := make([]byte, 200-20-8)
 	for range n {
 		if _, err := client.Write(payload); err != nil {
