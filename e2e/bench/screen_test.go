@@ -16,9 +16,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
-// flows writes a recording of live flows with so many events, perSecond of them a second, and returns its path. The
-// events are updates of the flows in turn.
-func flows(t *testing.T, namespace string, live, events, perSecond int) string {
+const (
+	// live is how many flows a recording has.
+	live = 100_000
+	// perSecond is how many of its events there are a second.
+	perSecond = 20_000
+)
+
+// flows writes a recording of live flows with so many events, and returns its path. The events are updates of the flows
+// in turn.
+func flows(t *testing.T, namespace string, events int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "flows.orb8")
 	start := time.Now()
@@ -67,7 +74,7 @@ func flows(t *testing.T, namespace string, live, events, perSecond int) string {
 // TestReplay_OfAMillionEvents replays them as fast as possible.
 func TestReplay_OfAMillionEvents(t *testing.T) {
 	e := need(t)
-	path := flows(t, "bench", 100_000, 1_000_000, 20_000)
+	path := flows(t, "bench", 1_000_000)
 	for what, args := range map[string][]string{"as a table of top": {"--top", "network"},
 		"as JSON": {"-o", "json"}} {
 		calm(t)
@@ -85,7 +92,7 @@ func TestReplay_OfAMillionEvents(t *testing.T) {
 // TestDiff_OfAMillionEvents compares two recordings of as many events each.
 func TestDiff_OfAMillionEvents(t *testing.T) {
 	e := need(t)
-	path := flows(t, "bench", 100_000, 1_000_000, 20_000)
+	path := flows(t, "bench", 1_000_000)
 	calm(t)
 	cmd := exec.Command("../../bin/kubectl-orb8", "diff", path, path)
 	cmd.Env = e.Environ(e.Kubeconfig)
@@ -106,7 +113,7 @@ func TestAdvise_OfAMillionEvents(t *testing.T) {
 	for _, name := range []string{"web", "db"} {
 		e.Deployment(t, ns, name, 0, "idle")
 	}
-	path := flows(t, ns, 100_000, 1_000_000, 20_000)
+	path := flows(t, ns, 1_000_000)
 	calm(t)
 	cmd := exec.Command("../../bin/kubectl-orb8", "advise", "networkpolicy", "--from", path, "-n", ns)
 	cmd.Env = e.Environ(e.Kubeconfig)
@@ -124,8 +131,7 @@ func TestAdvise_OfAMillionEvents(t *testing.T) {
 // TestScreen_OfManyFlows shows 100,000 live flows on the screen, 20,000 of which change each second.
 func TestScreen_OfManyFlows(t *testing.T) {
 	e := need(t)
-	const live, perSecond = 100_000, 20_000
-	path := flows(t, "bench", live, 45*perSecond, perSecond)
+	path := flows(t, "bench", 45*perSecond)
 	for _, group := range []string{"flow", "pod"} {
 		x := e.Terminal(t, 200, 50, "replay", path, "--top", "network", "--group", group, "--window", "1m", "--speed",
 			"1")

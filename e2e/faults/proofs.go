@@ -171,8 +171,8 @@ func (s *Stage) calm(pod string) proof {
 	}
 }
 
-// getsCPUs proves that the threads of a pod, which mostly wait for something else, wait for CPUs in less than a tenth of
-// their time.
+// getsCPUs proves that the threads of a pod, which mostly wait for something else, wait for CPUs in less than a tenth
+// of their time.
 func (s *Stage) getsCPUs(pod string, threads int) proof {
 	return func(t testing.TB) func(testing.TB) {
 		start := time.Now()
