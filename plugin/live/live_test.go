@@ -59,7 +59,7 @@ func TestSession_StreamsForItsDuration(t *testing.T) {
 	})
 }
 
-func TestSession_EndsTheOutputBeforeTracersAreDeleted(t *testing.T) {
+func TestSession_EndsOutputBeforeDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{}, "n1", "n2")
 		for name, fetches := range map[string]time.Duration{"n1": 0, "n2": time.Second} {
