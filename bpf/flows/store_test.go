@@ -1,8 +1,11 @@
 package flows
 
 import (
+	"net"
 	"testing"
+	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -31,5 +34,36 @@ func TestHashed_ForgetsClosedSockets(t *testing.T) {
 			func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED })); n != connections {
 			t.Errorf("%s: %d of %d connections have closed", name, n, connections)
 		}
+	}
+}
+
+// TestHashed_ForgetsPacketSockets closes sockets whose packets are counted: scans remove what was kept of them.
+func TestHashed_ForgetsPacketSockets(t *testing.T) {
+	bpftest.Root(t)
+	if !bpf.HashesOnly() {
+		t.Skip("this kernel's programs keep it in the sockets")
+	}
+	tr := newTrace(t, Options{Interval: 50 * time.Millisecond})
+	c := tr.wanted("client")
+	c.Run(t, func() {
+		server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		tr.check(err)
+		for range 20 {
+			client, err := net.Dial("udp4", server.LocalAddr().String())
+			tr.check(err)
+			_, err = client.Write([]byte("x"))
+			tr.check(err)
+			tr.check(client.Close())
+		}
+		if n := bpftest.Kept(t, tr.probe.objects.PacketOut, "packet_socks"); n == 0 {
+			t.Error("nothing is kept of a socket that is open")
+		}
+		tr.check(server.Close())
+	})
+	bpftest.AwaitNoneKept(t, tr.probe.objects.PacketOut, "packet_socks", waitTimeout)
+	var used [5]int64
+	tr.check(tr.probe.objects.ShareUsed.Get(&used))
+	if used[2] != 0 {
+		t.Errorf("%d places of sockets are taken", used[2])
 	}
 }
