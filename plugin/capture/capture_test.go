@@ -293,6 +293,32 @@ func (s *short) Write(b []byte) (int, error) {
 	return n, nil
 }
 
+// TestWriter_Discard removes the file of a capture without packets, if the capture has made it.
+func TestWriter_Discard(t *testing.T) {
+	old := filepath.Join(t.TempDir(), "old.pcapng")
+	if err := os.WriteFile(old, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one := packet(0, "pod", udp4("10.0.0.1:1", "10.0.0.2:2", 10), nil)
+	for name, test := range map[string]struct {
+		files  Files
+		events []*event.Event
+		left   bool
+	}{
+		"made":        {files: Files{Name: filepath.Join(t.TempDir(), "a.pcapng")}},
+		"overwritten": {files: Files{Name: old, Force: true}, left: true},
+		"packets":     {files: Files{Name: filepath.Join(t.TempDir(), "b.pcapng")}, events: []*event.Event{one}, left: true},
+	} {
+		w := write(t, Config{Files: &test.files}, test.events...)
+		if err := w.Discard(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(test.files.Name); (err == nil) != test.left {
+			t.Errorf("%s: %v, want the file to be left: %t", name, err, test.left)
+		}
+	}
+}
+
 func TestWriter_FullDisk(t *testing.T) {
 	disk := &short{limit: 2000}
 	ended := 0
