@@ -64,8 +64,13 @@ func TestResponses_HTTP(t *testing.T) {
 			}
 			transport.CloseIdleConnections()
 			seen := own(t, tr.closed(client)).Responses
-			// TLS and HTTP/2 begin with exchanges of their own.
-			if n := int(event.ResponseCount(seen)); n < len(most) || n > len(most)+6 {
+			// TLS and HTTP/2 begin with exchanges of their own. HTTP/2's acknowledges the server's settings, where the
+			// machine is slow between the first request and its response: what overlaps is no request and response.
+			fewest := len(most)
+			if c.http2 {
+				fewest--
+			}
+			if n := int(event.ResponseCount(seen)); n < fewest || n > len(most)+6 {
 				t.Errorf("%d responses, want %d", n, len(most))
 			}
 			slices.Sort(least)
