@@ -307,7 +307,9 @@ func TestWriter_Discard(t *testing.T) {
 	}{
 		"made":        {files: Files{Name: filepath.Join(t.TempDir(), "a.pcapng")}},
 		"overwritten": {files: Files{Name: old, Force: true}, left: true},
-		"packets":     {files: Files{Name: filepath.Join(t.TempDir(), "b.pcapng")}, events: []*event.Event{one}, left: true},
+		"packets": {
+			files: Files{Name: filepath.Join(t.TempDir(), "b.pcapng")}, events: []*event.Event{one}, left: true,
+		},
 	} {
 		w := write(t, Config{Files: &test.files}, test.events...)
 		if err := w.Discard(); err != nil {
