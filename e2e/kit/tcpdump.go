@@ -17,8 +17,10 @@ import (
 func (p *Pod) Tcpdump(t testing.TB, expression string) (stop func(last string, n int) string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), p.Name+".pcap")
+	// By default its buffer of 2 MiB has eight places of 256 KiB, and it drops what a burst has more. This one has 32
+	// MiB, for the largest packets of IP.
 	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", p.HostPID(t)), "tcpdump", "-i", "eth0", "-Z",
-		"root", "--immediate-mode", "-U", "-w", file, expression)
+		"root", "--immediate-mode", "-B", "32768", "-s", "66000", "-U", "-w", file, expression)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
