@@ -24,14 +24,21 @@ var MapIteratorsRefused = sync.OnceValue(func() bool {
 	return refused("bpf_map_elem") && !refused("task_file")
 })
 
+// fileSockets is the result of FileSocketsUntrusted.
+var fileSockets struct {
+	sync.Once
+	untrusted bool
+}
+
 // FileSocketsUntrusted reports whether the verifier trusts no socket that a program finds through a file: it passes it
 // to no helper, so that an iterator over files gets to no socket's storage. Seen on a 6.18 kernel, where what is read
-// from a pointer that is neither trusted nor untrusted is untrusted.
-var FileSocketsUntrusted = sync.OnceValue(func() bool {
-	kernel, err := KernelTypes(btf.NewCache())
-	if err != nil {
-		return false
-	}
+// from a pointer that is neither trusted nor untrusted is untrusted. kernel are the running kernel's types.
+func FileSocketsUntrusted(kernel *btf.Spec) bool {
+	fileSockets.Do(func() { fileSockets.untrusted = tryFileSockets(kernel) })
+	return fileSockets.untrusted
+}
+
+func tryFileSockets(kernel *btf.Spec) bool {
 	var socket *btf.Struct
 	if err := kernel.TypeByName("socket", &socket); err != nil {
 		return false
@@ -52,10 +59,10 @@ var FileSocketsUntrusted = sync.OnceValue(func() bool {
 		}, use, []asm.Instruction{asm.Mov.Imm(asm.R0, 0).WithSymbol("out"), asm.Return()})
 	}
 	return refusesIterator("task_file", find(asm.FnSkcToTcpSock.Call())...) && !refusesIterator("task_file", find()...)
-})
+}
 
-// HashesOnly reports whether the programs built with NOMAPITER serve.
-func HashesOnly() bool { return MapIteratorsRefused() || FileSocketsUntrusted() }
+// HashesOnly reports whether the programs built with NOMAPITER serve. kernel are the running kernel's types.
+func HashesOnly(kernel *btf.Spec) bool { return MapIteratorsRefused() || FileSocketsUntrusted(kernel) }
 
 // refusesIterator reports whether the kernel does not permit an iterator over these objects.
 func refusesIterator(over string, instructions ...asm.Instruction) bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +49,11 @@ func TestMapIteratorsRefused_MatchesTheKernel(t *testing.T) {
 	if refused := errors.Is(err, os.ErrPermission); refused != MapIteratorsRefused() {
 		t.Errorf("loading a map iterator: %v; MapIteratorsRefused: %v", err, MapIteratorsRefused())
 	}
-	if refused := errors.Is(err, os.ErrPermission); refused && !HashesOnly() {
+	kernel, kernelErr := KernelTypes(btf.NewCache())
+	if kernelErr != nil {
+		t.Fatal(kernelErr)
+	}
+	if refused := errors.Is(err, os.ErrPermission); refused && !HashesOnly(kernel) {
 		t.Error("iterators over maps are refused, and HashesOnly is false")
 	}
 	p, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, License: "GPL",

@@ -31,7 +31,7 @@ func (v Variants) choose(kernel *btf.Spec) (Variant, func() (*ebpf.CollectionSpe
 	switch {
 	case v.Pre515 != nil && IsPre515(kernel):
 		return Pre515, v.Pre515
-	case v.NoMapIter != nil && HashesOnly():
+	case v.NoMapIter != nil && HashesOnly(kernel):
 		return NoMapIter, v.NoMapIter
 	}
 	return Latest, v.Latest

@@ -16,16 +16,17 @@ import (
 // sockets' storage: those that were built with PRE515 or NOMAPITER.
 func Hashed(tb testing.TB) bool {
 	tb.Helper()
-	return pre515(tb) || bpf.HashesOnly()
+	kernel := kernelTypes(tb)
+	return bpf.IsPre515(kernel) || bpf.HashesOnly(kernel)
 }
 
-func pre515(tb testing.TB) bool {
+func kernelTypes(tb testing.TB) *btf.Spec {
 	tb.Helper()
 	kernel, err := bpf.KernelTypes(btf.NewCache())
 	if err != nil {
 		FatalLoad(tb, err)
 	}
-	return bpf.IsPre515(kernel)
+	return kernel
 }
 
 // HashedOnly skips the test where the kernel frees the records of a socket with the socket.
@@ -41,7 +42,7 @@ func HashedOnly(tb testing.TB) {
 func Pre515Only(tb testing.TB) {
 	tb.Helper()
 	Root(tb)
-	if !pre515(tb) {
+	if !bpf.IsPre515(kernelTypes(tb)) {
 		tb.Skip("this kernel has storage of sockets and tasks in tracing programs")
 	}
 }

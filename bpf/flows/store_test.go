@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/cilium/ebpf"
+
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -40,10 +41,10 @@ func TestHashed_ForgetsClosedSockets(t *testing.T) {
 // TestHashed_ForgetsPacketSockets closes sockets whose packets are counted: scans remove what was kept of them.
 func TestHashed_ForgetsPacketSockets(t *testing.T) {
 	bpftest.Root(t)
-	if !bpf.HashesOnly() {
+	tr := newTrace(t, Options{Interval: 50 * time.Millisecond})
+	if tr.probe.objects.PacketSocks.Type() != ebpf.Hash {
 		t.Skip("this kernel's programs keep it in the sockets")
 	}
-	tr := newTrace(t, Options{Interval: 50 * time.Millisecond})
 	c := tr.wanted("client")
 	c.Run(t, func() {
 		server, err := net.ListenPacket("udp4", "127.0.0.1:0")
