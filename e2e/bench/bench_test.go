@@ -210,7 +210,12 @@ func compareWith(t *testing.T, e *kit.Env, nodes int, load func() float64, comma
 		tr.Stop(t)
 		return v
 	}
-	var ratios []float64
+	return alternate(without, with)
+}
+
+// alternate returns the ratios of pairs of measurements, with relative to without, whose order changes from pair to
+// pair.
+func alternate(without, with func() float64) (ratios []float64) {
 	for i := range pairs {
 		var traced, untraced float64
 		if i%2 == 0 {

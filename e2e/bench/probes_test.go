@@ -64,7 +64,6 @@ func TestDNS_AtHalfSaturation(t *testing.T) {
 		queries, _ = query(half)
 		return queries, (cpuTime(t, int(pids[0])) - before).Seconds() / float64(queries)
 	}
-	var ratios []float64
 	var asked, seen, lost uint64
 	with := func() float64 {
 		tr := e.Trace(t, "trace", "dns", server.Name, "-n", system, "-o", "json")
@@ -80,17 +79,7 @@ func TestDNS_AtHalfSaturation(t *testing.T) {
 		_, cost := load()
 		return cost
 	}
-	for i := range pairs {
-		var traced, untraced float64
-		if i%2 == 0 {
-			untraced = without()
-			traced = with()
-		} else {
-			traced = with()
-			untraced = without()
-		}
-		ratios = append(ratios, traced/untraced)
-	}
+	ratios := alternate(without, with)
 	low, high := interval(ratios)
 	row(t, fmt.Sprintf("CPU time of CoreDNS per query at half its maximum rate (%.0f/s), with a trace relative to "+
 		"without (median of %d pairs)", half, pairs),
