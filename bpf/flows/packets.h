@@ -95,7 +95,6 @@ struct packet_sock {
 	__u64 charged; /* other than 0: is counted in SOCKETS until the socket is released */
 #ifdef NOMAPITER
 	__u64 port; /* that a preexisting socket is bound to */
-	__u64 gone; /* the socket was released: the number of the next scan */
 #endif
 };
 
@@ -809,8 +808,7 @@ int packet_release(struct bpf_sock *ctx)
 		give_share(SOCKETS, s->cgroup);
 	}
 #ifdef NOMAPITER
-	/* A packet that comes this moment would make another element, which nothing would remove: a later scan does it. */
-	s->gone = scan_number + 1;
+	drop(&packet_socks, (void *)bpf_get_socket_cookie(ctx));
 #endif
 	return 1;
 }
@@ -847,11 +845,6 @@ static __always_inline void scan_packet_sock(struct packet_sock *s, __u32 protoc
 #ifdef NOMAPITER
 static __always_inline void scan_kept(const __u64 *cookie, struct packet_sock *s)
 {
-	if (s->gone) {
-		if (scan_number > s->gone)
-			drop(&packet_socks, (void *)*cookie);
-		return;
-	}
 	scan_packet_sock(s, s->key.protocol, s->port);
 }
 
