@@ -66,7 +66,7 @@ func TestAdviseSeccomp(t *testing.T) {
 		"pod/other":  `refused, but made by the runtime before it loads a profile: (\w+,\s+)*keyctl(,\s+\w+)*\n`,
 	} {
 		audit := run(t, e, e.Kubeconfig, 0, "advise", "seccomp", pod, "-n", ns, "--from", recording, "--audit",
-			filepath.Join(dir, name))
+			"--profile", filepath.Join(dir, name))
 		t.Log(audit)
 		if !regexp.MustCompile(want).MatchString(audit) {
 			t.Errorf("the audit of %s: %s, want %q", pod, audit, want)

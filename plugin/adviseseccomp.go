@@ -20,17 +20,18 @@ import (
 // adviseSeccompOptions are the flags of advise seccomp, as the user gave them.
 type adviseSeccompOptions struct {
 	adviseOptions
-	output, audit, dir string
-	allow              []string
-	patch, force       bool
+	output, profile, dir string
+	allow                []string
+	audit, patch, force  bool
 }
 
 func (o *adviseSeccompOptions) bind(flags *pflag.FlagSet) {
 	o.adviseOptions.bind(flags)
 	flags.StringVarP(&o.output, "output", "o", "", "Output format: json, one object for each container; YAML "+
 		"documents by default")
-	flags.StringVar(&o.audit, "audit", "", "Print no profile, but what this one would refuse of the "+
-		"observed calls, and what it allows besides them")
+	flags.BoolVar(&o.audit, "audit", false, "Compare the profile of --profile with the observed calls: which of them it "+
+		"would refuse, and what else it allows")
+	flags.StringVar(&o.profile, "profile", "", "With --audit: the profile to compare, in JSON (-: standard input)")
 	flags.StringSliceVar(&o.allow, "allow", nil, "Allow these calls or groups as well: %file, %net, %process, %memory")
 	flags.BoolVar(&o.patch, "patch", false, "Print only the patches of the workloads")
 	flags.StringVar(&o.dir, "dir", "", "Write the profiles and the patches to files in this directory")
@@ -42,11 +43,10 @@ func newAdviseSeccompCommand(streams genericiooptions.IOStreams) *cobra.Command 
 	o := &adviseSeccompOptions{adviseOptions: newAdviseOptions(streams, of)}
 	cmd := &cobra.Command{
 		Use:   "seccomp [POD | KIND/NAME ...]",
-		Short: "Seccomp profiles that allow the system calls that containers were seen to make",
-		Long: `Print a seccomp profile for each container, which allows the system calls that it was seen to make, and
-those that the container runtime needs to start it, and a patch that makes the kubelet load it. Observe from before
-the containers start: restart the pods meanwhile. Profiles are files below the directory seccomp of the kubelet on each
-node, /var/lib/kubelet/seccomp.`,
+		Short: "Write seccomp profiles that allow the observed system calls",
+		Long: `Print a seccomp profile for each container, and a patch that makes the kubelet load it. The profile allows
+the observed system calls, and those that the container runtime needs to start the container. Observe from before the
+containers start: restart the pods during the session. Copy the profiles to /var/lib/kubelet/seccomp on each node.`,
 		Example: `  # Profiles of a deployment: restart it while this runs
   kubectl orb8 advise seccomp deploy/web -n demo --duration 10m --dir profiles
 
@@ -55,7 +55,7 @@ node, /var/lib/kubelet/seccomp.`,
   kubectl orb8 advise seccomp --from calls.orb8
 
   # What a profile would refuse
-  kubectl orb8 advise seccomp deploy/web -n demo --from calls.orb8 --audit profile.json`,
+  kubectl orb8 advise seccomp deploy/web -n demo --from calls.orb8 --audit --profile web.json`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.bind(cmd.Flags())
@@ -75,7 +75,11 @@ func (o *adviseSeccompOptions) run(cmd *cobra.Command, args []string) error {
 	switch {
 	case o.output != "" && o.output != "json":
 		return usagef("--output %q: want json, or nothing", o.output)
-	case o.audit != "" && (o.patch || o.dir != "" || len(o.allow) > 0):
+	case o.audit && o.profile == "":
+		return usagef("--audit needs --profile FILE, the profile to compare with the observed calls")
+	case o.profile != "" && !o.audit:
+		return usagef("--profile goes with --audit")
+	case o.audit && (o.patch || o.dir != "" || len(o.allow) > 0):
 		return usagef("--audit prints no profile: it does not go with --patch, --dir or --allow")
 	case o.dir != "" && (o.output != "" || o.patch):
 		return usagef("--dir writes profiles and patches to files: it does not go with --output or --patch")
@@ -89,7 +93,7 @@ func (o *adviseSeccompOptions) run(cmd *cobra.Command, args []string) error {
 	if run.allow, err = calls.Expand(o.allow); err != nil {
 		return usagef("--allow: %w", err)
 	}
-	if o.audit != "" {
+	if o.audit {
 		if run.audit, err = o.readProfile(); err != nil {
 			return err
 		}
@@ -118,27 +122,27 @@ func (o *adviseSeccompOptions) chooseKinds() {
 // maxProfileFile bounds a profile that is read.
 const maxProfileFile = 1<<20 + 1
 
-// readProfile reads the profile of --audit.
+// readProfile reads the profile of --profile.
 func (o *adviseSeccompOptions) readProfile() (*seccomp.Profile, error) {
 	in := o.streams.In
 	switch {
-	case o.audit == "-" && o.from == "-":
-		return nil, usagef("only one of --from and --audit can be standard input")
-	case o.audit != "-":
-		f, err := os.Open(o.audit)
+	case o.profile == "-" && o.from == "-":
+		return nil, usagef("only one of --from and --profile can be standard input")
+	case o.profile != "-":
+		f, err := os.Open(o.profile)
 		if err != nil {
-			return nil, fmt.Errorf("--audit: %w", err)
+			return nil, fmt.Errorf("--profile: %w", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxProfileFile))
 	if err != nil {
-		return nil, fmt.Errorf("--audit %s: %w", o.audit, err)
+		return nil, fmt.Errorf("--profile %s: %w", o.profile, err)
 	}
 	p, err := seccomp.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("--audit %s: %w", o.audit, err)
+		return nil, fmt.Errorf("--profile %s: %w", o.profile, err)
 	}
 	return p, nil
 }

@@ -59,13 +59,16 @@ func TestAdviseSeccomp(t *testing.T) {
 			"left out: pivot_root"},
 		"JSON":            {[]string{"--from", file, "-o", "json"}, 0, `"workload":"deploy/web","container":"app"`, ""},
 		"allowed as well": {[]string{"--from", file, "--allow", "ptrace", "-o", "json"}, 0, `"ptrace"`, ""},
-		"audit": {[]string{"--from", file, "--audit", profile}, 0, "refused, but seen: listen (amd64), 3 calls",
+		"audit": {[]string{"--from", file, "--audit", "--profile", profile}, 0, "refused, but seen: listen (amd64), 3 calls",
 			`names the call "opne"`},
 		"another workload":  {[]string{"deploy/api", "--from", file}, 1, "", "holds events of deploy/web in shop"},
 		"no calls recorded": {[]string{"--from", recording(t, "dns")}, 1, "", "needs syscallSummary or syscall events"},
 		"no such call":      {[]string{"--from", file, "--allow", "opne"}, 2, "", `unknown system call "opne"`},
-		"no such file":      {[]string{"--from", file, "--audit", "/nowhere"}, 1, "", "--audit: open /nowhere"},
-		"audit and patch":   {[]string{"--audit", profile, "--patch"}, 2, "", "does not go with --patch"},
+		"no such file": {[]string{"--from", file, "--audit", "--profile", "/nowhere"}, 1, "",
+			"--profile: open /nowhere"},
+		"audit and patch":   {[]string{"--audit", "--profile", profile, "--patch"}, 2, "", "does not go with --patch"},
+		"no profile":        {[]string{"--from", file, "--audit"}, 2, "", "--audit needs --profile FILE"},
+		"profile alone":     {[]string{"--profile", profile}, 2, "", "--profile goes with --audit"},
 		"force without dir": {[]string{"--from", file, "--force"}, 2, "", "--force goes with --dir"},
 		"no such format":    {[]string{"--from", file, "-o", "xml"}, 2, "", `--output "xml": want json`},
 	} {
@@ -77,7 +80,7 @@ func TestAdviseSeccomp(t *testing.T) {
 		})
 	}
 	write(`{"defaultAction":"SCMP_ACT_ERRNO",` + "\n" + `"syscalls":[}`)
-	if code, _, errs := adviseOf(t, "seccomp", "--from", file, "--audit", profile); code != 1 ||
+	if code, _, errs := adviseOf(t, "seccomp", "--from", file, "--audit", "--profile", profile); code != 1 ||
 		!strings.Contains(errs, "profile.json: line 2, column 13") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}

@@ -199,7 +199,7 @@ func (c *adviseSeccomp) printAudit(observed *seccomp.Observed, r *reporter) erro
 		if near := seccomp.Suggest(name); near != "" {
 			hint = fmt.Sprintf(", did you mean %q?", near)
 		}
-		r.Logf("note: %s names the call %q, which amd64 and arm64 do not have%s", c.options.audit, safe.Text(name),
+		r.Logf("note: %s names the call %q, which amd64 and arm64 do not have%s", c.options.profile, safe.Text(name),
 			hint)
 	}
 	var out bytes.Buffer
@@ -207,7 +207,7 @@ func (c *adviseSeccomp) printAudit(observed *seccomp.Observed, r *reporter) erro
 	e.SetEscapeHTML(false)
 	for _, a := range observed.Audit(c.audit) {
 		if c.options.output != "json" {
-			appendAudit(&out, c.options.audit, a)
+			appendAudit(&out, c.options.profile, a)
 			continue
 		}
 		err := e.Encode(auditObject{

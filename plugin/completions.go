@@ -98,7 +98,7 @@ func flagCompletions(c *complete.Cluster) map[string]complete.Func {
 
 		"--filter": complete.Filter(eventKinds), "--sort-by": complete.SortBy(shownKinds),
 		"--aggregate-by": list(complete.Words(event.GroupFields()...)),
-		"--syscall":      syscalls, "--allow": syscalls, "advise seccomp --audit": complete.Files,
+		"--syscall":      syscalls, "--allow": syscalls, "--profile": complete.Files,
 		"advise seccomp --output": words("json"), "advise resources --output": words("json"),
 		"advise seccomp --from": complete.Files, "advise resources --from": complete.Files,
 
