@@ -63,16 +63,7 @@ func (o *adviseOptions) bind(flags *pflag.FlagSet) {
 	duration := flags.Lookup("duration")
 	duration.DefValue = adviseDuration.String()
 	duration.Usage = "How long to observe, counted from when the first node streams (0: until ^C)"
-	flags.Lookup("record").Usage = "Keep the observed events in this new file as well, for --from and kubectl orb8 " +
-		"replay"
-	for name, usage := range map[string]string{
-		"all-namespaces": "Advise for the pods of all namespaces",
-		"selector":       "Advise for pods with these labels (key=value, !=, in, notin)",
-		"container":      "Use only events of containers of this name",
-		"node":           "Use only events of pods on this node",
-	} {
-		flags.Lookup(name).Usage = usage
-	}
+	flags.Lookup("record").Usage = "Also write the observed events to this new file, for --from and kubectl orb8 replay"
 }
 
 // adviseConfig is what a command of advise runs on: every flag resolved, nothing contacted yet.
@@ -124,10 +115,10 @@ func adviseInterval(length time.Duration) time.Duration { return max(length, tim
 func newAdviseCommand(subcommands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "advise",
-		Short: "Turn what pods were seen to do into objects to apply: policies with the least rights",
-		Long: `Turn what pods were seen to do into objects to apply. Advice is about what was observed: a recording
-(--from), the history of installed agents (--since), or a session of tracers (--duration). What did not happen
-meanwhile is not in it, so observe for long enough: through a rollout, a backup, the busiest hour. Warnings on stderr
+		Short: "Write network policies, seccomp profiles, requests and limits from observed behaviour",
+		Long: `Write network policies, seccomp profiles, requests and limits from the observed behaviour of pods: from
+a recording (--from), the history of installed agents (--since), or a session of tracers (--duration). The advice covers
+only observed behaviour, so observe for long enough: through a rollout, a backup, the busiest hour. Warnings on stderr
 say what is incomplete.`,
 		Example: `  # NetworkPolicies for a namespace, from what its pods do in the next ten minutes
   kubectl orb8 advise networkpolicy -n shop --duration 10m > policies.yaml

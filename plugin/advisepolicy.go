@@ -43,9 +43,9 @@ func newAdvisePolicyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &advisePolicyOptions{adviseOptions: newAdviseOptions(streams, advisePolicy)}
 	cmd := &cobra.Command{
 		Use: "networkpolicy [POD | KIND/NAME ...]", Aliases: []string{"netpol"},
-		Short: "Write NetworkPolicies that allow the connections that were seen, and nothing else",
-		Long: `Write a NetworkPolicy for each workload that allows the connections that were seen, in both directions,
-and nothing else. Pods are selected by labels, which are read from the cluster. Comments have the evidence: who, how
+		Short: "Write NetworkPolicies that allow the observed connections and nothing else",
+		Long: `Write a NetworkPolicy for each workload that allows the observed connections, in both directions, and
+nothing else. Pods are selected by labels, which are read from the cluster. Comments have the evidence: who, how
 often, and when last. Warnings on stderr say what a policy cannot express, and what is incomplete: read them before you
 apply the advice.`,
 		Example: `  # Policies for a namespace, from a day of the installed agents' history

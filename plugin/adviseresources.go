@@ -34,10 +34,10 @@ func newAdviseResourcesCommand(streams genericiooptions.IOStreams) *cobra.Comman
 	o := &adviseResourcesOptions{adviseOptions: newAdviseOptions(streams, of)}
 	cmd := &cobra.Command{
 		Use:   "resources [POD | KIND/NAME ...]",
-		Short: "Requests and limits of CPU and memory, by what containers were seen to use",
-		Long: `Print a patch for each workload, with requests and limits by what its containers were seen to use: the
-95th percentile of the CPU, and the largest working set of memory with headroom. CPU limits are advised only where there
-is one. What held a container back, throttling and OOM kills, raises its limits.`,
+		Short: "Write requests and limits of CPU and memory from the observed use",
+		Long: `Print a patch for each workload, with requests and limits from the observed use of its containers: the
+95th percentile of the CPU, and the largest working set of memory with headroom. A CPU limit is advised only where there
+is one already. Throttling and OOM kills raise the advised limits.`,
 		Example: `  # A deployment, over an hour
   kubectl orb8 advise resources deploy/web -n demo --duration 1h
 

@@ -40,12 +40,12 @@ func (o *captureOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.write, "write", "w", "", "Write the packets to this file, in pcapng format; - is standard "+
 		"output")
 	flags.StringVar(&o.expression, "filter", "", "Capture only packets that match a pcap filter: 'tcp port 443'")
-	flags.Uint32Var(&o.snapLength, "snaplen", 0, "Capture only this many bytes of each packet, from the IP header on "+
+	flags.Uint32Var(&o.snapLength, "snaplen", 0, "Capture only the first N bytes of each packet, from the IP header on "+
 		"(0: the whole packet)")
 	flags.Int64Var(&o.maxPackets, "max-packets", 0, "End after this many packets (0: until ^C)")
 	flags.StringVar(&o.maxBytes, "max-bytes", "", "End when this much is written (100M, 1Gi)")
-	flags.StringVar(&o.rotate, "rotate-bytes", "", "Begin another file at this size (100M): FILE-00001.pcapng, …")
-	flags.IntVar(&o.files, "files", 0, "With --rotate-bytes: keep this many files, the newest (0: all)")
+	flags.StringVar(&o.rotate, "rotate-bytes", "", "Start a new file at this size (100M): FILE-00001.pcapng, …")
+	flags.IntVar(&o.files, "files", 0, "With --rotate-bytes: keep only the newest N files (0: all)")
 	flags.BoolVar(&o.force, "force", false, "Overwrite an existing file")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any packet was lost",
 		ExitLost))
@@ -70,13 +70,13 @@ func newCaptureCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: `Capture the packets that pods send and receive, on all of their nodes, in one pcapng file: an interface
 for each pod, names for addresses, and comments that name pod, container, node and process of each flow. Packets are
 filtered in the kernel. Packets without a socket, such as the kernel's answer to a ping, are not seen.`,
-		Example: `  # What a deployment speaks on port 443, for a minute
+		Example: `  # Packets of a deployment on port 443, for a minute
   kubectl orb8 capture deploy/web -n demo --filter 'tcp port 443' --duration 1m -w web.pcapng
 
   # Live in Wireshark
   kubectl orb8 capture web-0 -n demo -w - | wireshark -k -i -
 
-  # The headers only, in the ten newest files of 100 MB
+  # Only the headers, in the ten newest files of 100 MB
   kubectl orb8 capture -n demo --snaplen 96 --rotate-bytes 100M --files 10 -w demo.pcapng`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -82,6 +82,6 @@ cleanup is rarely necessary: a tracer and its Job end within seconds of the clie
 		},
 	}
 	flags.AddFlags(cmd.Flags())
-	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Look in all namespaces")
+	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Remove those of all namespaces")
 	return cmd
 }

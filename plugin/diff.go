@@ -26,8 +26,8 @@ type diffOptions struct {
 func (o *diffOptions) bind(flags *pflag.FlagSet) {
 	o.outputOptions.bind(flags)
 	o.pastTargets.bind(flags)
-	flags.DurationVar(&o.before, "before", 0, "Compare what the installed agents have recorded lately with what they "+
-		"recorded so long before (1h)")
+	flags.DurationVar(&o.before, "before", 0, "Compare the last minutes (--window) with as many minutes, this "+
+		"time earlier (1h), from the records of installed agents")
 	flags.DurationVar(&o.window, "window", diffWindow, "With --before: length of both times")
 	flags.BoolVar(&o.all, "all", false, "Show also what is within the variation of the recordings, and all that "+
 		"appeared or vanished workloads did")
@@ -42,11 +42,11 @@ func newDiffCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		pastTargets: pastTargets{kube: newKubeFlags()}}
 	cmd := &cobra.Command{
 		Use:   "diff BEFORE AFTER | --before TIME [POD | KIND/NAME ...]",
-		Short: "Compare two recordings: what workloads began, ceased and changed to do",
+		Short: "Compare two recordings: what appeared, vanished or changed, by workload",
 		Long: `Compare two recordings of trace --record by workload: peers, amounts, failures, DNS names, programs and
-system calls that appeared, vanished or changed. Amounts are per second. What is within the variation of the
-recordings is left out. With --before, compare the last minutes with as many some time before, as the agents of
-"kubectl orb8 install" have recorded them. One of the files may be -, standard input.`,
+system calls that appeared, vanished or changed. Amounts are per second. Differences within the variation of the
+recordings are left out. With --before, compare the last minutes with as many minutes that time earlier, from the
+records of the agents of "kubectl orb8 install". One of the files may be -, standard input.`,
 		Example: `  # What a rollout has changed
   kubectl orb8 trace network,tcp,dns,exec -n demo --duration 2m --record before.orb8
   kubectl rollout restart deploy/web -n demo

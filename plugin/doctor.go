@@ -19,7 +19,7 @@ func newDoctorCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	var noHeaders, gpus bool
 	var gpuFlags gpuOptions
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Find out what keeps tracers from running here, and the command that fixes it",
+		Use: "doctor", Short: "Check whether tracers can run here, and print the fix for each failure",
 		Args: noArgs,
 		Long: `Check your rights and whether the cluster admits a tracer, and load all probes in a tracer on each node.
 The tracers are deleted afterwards. Each failure is shown with its fix. The exit code is 1 where no session can run,
@@ -80,8 +80,8 @@ The tracers are deleted afterwards. Each failure is shown with its fix. The exit
 		},
 	}
 	o.bind(cmd.Flags())
-	cmd.Flags().StringVar(&node, "node", "", "Try only this node")
-	cmd.Flags().BoolVar(&gpus, "gpu", false, "Look at the GPUs, too: driver, library, device files, as trace gpu would")
+	cmd.Flags().StringVar(&node, "node", "", "Check only this node")
+	cmd.Flags().BoolVar(&gpus, "gpu", false, "Also check the GPUs: driver, library, device files, as trace gpu does")
 	gpuFlags.bind(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Output format: json")
 	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "Print no header line")

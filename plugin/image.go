@@ -108,7 +108,7 @@ The credentials for the registry are those of docker login (DOCKER_CONFIG, else 
 	flags.StringSliceVar(&o.platforms, "platform", nil, "Platforms to save, OS/ARCH (default: all)")
 	o.registry.bind(flags)
 	flags.StringVar(&o.ca, "registry-ca", "",
-		"File with certificates in PEM that the registry's may be signed by, besides the system's")
+		"File with PEM certificates of authorities to trust for the registry, in addition to the system's")
 	return cmd
 }
 

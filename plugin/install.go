@@ -92,9 +92,9 @@ The agents have wide rights on their nodes; see docs/SECURITY.md.`,
 func newUpgradeCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &installOptions{kube: newKubeFlags(), streams: streams, upgrade: true}
 	cmd := &cobra.Command{
-		Use: "upgrade", Short: "Change the installation to the version of this plugin, one node at a time",
+		Use: "upgrade", Short: "Upgrade the installation to the version of this plugin, one node at a time",
 		Args: noArgs,
-		Long: `Change the installation to the version of this plugin, with the values that were given before and those
+		Long: `Upgrade the installation to the version of this plugin, with the values that were given before and those
 given now. Agents are replaced one node at a time, servers one after the other, so that running commands continue.
 Objects that the new version does not have are deleted.
 
@@ -139,7 +139,7 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.authoritySecret, "authority-secret", "", "Secret with the certificate authority that servers "+
 		"use, such as one of cert-manager (default: servers make their own)")
 	o.otlp.bind(flags)
-	flags.StringVar(&o.history.URL, "history-url", "", "Let servers read what agents hold no more from this "+
+	flags.StringVar(&o.history.URL, "history-url", "", "Let servers read what agents no longer hold from this "+
 		"VictoriaLogs; \"\" switches it off (see docs/history.md)")
 	flags.StringVar(&o.history.Resource, "history-resource", "", "Attributes that the resource of records in the "+
 		"store must have, NAME=VALUE with commas between, where several clusters share it")

@@ -26,7 +26,7 @@ func (o *otlpOptions) bind(flags *pflag.FlagSet) {
 		"Time between two snapshots of the metrics (default 1m)")
 	flags.StringSliceVar(&o.Kinds, "otlp-kinds", nil,
 		"Kinds of events to send, of the recorded ones (default flow, tcp, dns, drop)")
-	flags.StringVar(&o.updates, "otlp-updates", "", "Longest time from a change of a living flow to its record, "+
+	flags.StringVar(&o.updates, "otlp-updates", "", "Longest time from a change of an open flow to its record, "+
 		"or all (default 5m)")
 	flags.StringVar(&o.HeadersSecret, "otlp-headers-secret", "",
 		"Secret in the installation's namespace whose key headers has the headers of requests, a line each")

@@ -33,7 +33,7 @@ func newMCPCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &mcpOptions{tracerOptions: tracerOptions{kube: newKubeFlags()}}
 	cmd := &cobra.Command{
 		Use: "mcp", Args: noArgs,
-		Short: "Serve AI assistants by the Model Context Protocol, on standard input and output",
+		Short: "Serve AI assistants over the Model Context Protocol, on standard input and output",
 		Long: `Serve an AI assistant, which starts this command and speaks the Model Context Protocol with it on its
 standard input and output. Its tools are the commands why, top, trace, query, diff, status, doctor and replay, with
 the rights of your kubeconfig. They only observe. Text from the cluster is marked as untrusted data.`,

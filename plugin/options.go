@@ -60,16 +60,16 @@ func (o *traceOptions) bindSession(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false,
 		"Ask your resolver for the names of addresses outside the cluster")
 	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53},
-		"Ports that DNS is spoken on, besides those of DNS Services")
-	flags.StringVar(&o.record, "record", "", "Keep what is shown in this new file as well, for kubectl orb8 replay")
+		"Ports of DNS servers, in addition to those of DNS Services")
+	flags.StringVar(&o.record, "record", "", "Also write the events to this new file, for kubectl orb8 replay")
 }
 
 // bindTargets binds the flags that choose pods and time.
 func (o *traceOptions) bindTargets(flags *pflag.FlagSet) {
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
-	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
-	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
-	flags.StringVar(&o.node, "node", "", "Trace only pods on this node")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Select the pods of all namespaces")
+	flags.StringVarP(&o.selector, "selector", "l", "", "Select pods with these labels (key=value, !=, in, notin)")
+	flags.StringVarP(&o.container, "container", "c", "", "Select only containers of this name")
+	flags.StringVar(&o.node, "node", "", "Select only pods on this node")
 	flags.DurationVar(&o.duration, "duration", 0,
 		"End after this time, counted from when the first node streams (0: until ^C)")
 }

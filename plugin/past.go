@@ -87,7 +87,7 @@ func (c *pastConfig) explain(ctx context.Context, err error) error {
 type sinceOptions struct{ periodOptions }
 
 func (o *sinceOptions) bind(flags *pflag.FlagSet) {
-	o.periodOptions.bind(flags, "", "Of the past, as the installed agents have recorded it: ")
+	o.periodOptions.bind(flags, "", ": from the records of installed agents")
 }
 
 // liveFlags are those that do not go with --since.

@@ -25,10 +25,10 @@ func (o *pastTargets) bind(flags *pflag.FlagSet) {
 	o.kube.AddFlags(flags)
 	flags.StringVar(&o.installNamespace, "orb8-namespace", deploy.DefaultNamespace,
 		"Namespace that orb8 is installed in")
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the pods of all namespaces that you may see")
-	flags.StringVarP(&o.selector, "selector", "l", "", "Show pods with these labels (key=value, !=, in, notin)")
-	flags.StringVarP(&o.container, "container", "c", "", "Show only containers of this name")
-	flags.StringVar(&o.node, "node", "", "Show only pods on this node")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Select the pods of all namespaces that you may see")
+	flags.StringVarP(&o.selector, "selector", "l", "", "Select pods with these labels (key=value, !=, in, notin)")
+	flags.StringVarP(&o.container, "container", "c", "", "Select only containers of this name")
+	flags.StringVar(&o.node, "node", "", "Select only pods on this node")
 }
 
 // check refuses targets that cannot be.

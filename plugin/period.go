@@ -13,10 +13,10 @@ import (
 type periodOptions struct{ since, until string }
 
 // bind adds the flags. since is the default of --since, about begins the help of both.
-func (o *periodOptions) bind(flags *pflag.FlagSet, since, about string) {
-	flags.StringVar(&o.since, "since", since, about+"How far back (10m), or since when (2026-11-30T08:00:00Z)")
+func (o *periodOptions) bind(flags *pflag.FlagSet, since, note string) {
+	flags.StringVar(&o.since, "since", since, "How far back (10m), or since when (2026-11-30T08:00:00Z)"+note)
 	flags.StringVar(&o.until, "until", "",
-		about+"Up to how long ago (5m), or until when (2026-11-30T08:10:00Z); default now")
+		"Up to how long ago (5m), or until when (2026-11-30T08:10:00Z); default now"+note)
 }
 
 // complete sets the time of a request. How far back is by the server's clock.

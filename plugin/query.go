@@ -68,8 +68,8 @@ func (o *queryOptions) bind(flags *pflag.FlagSet) {
 func newQueryCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	query := &cobra.Command{
 		Use:   "query KIND [POD | KIND/NAME ...]",
-		Short: "Show events of the past, which the installed agents have recorded",
-		Long: `Show events of the past, which the agents of "kubectl orb8 install" have recorded. Names, filters and
+		Short: "Show past events from the records of the installed agents",
+		Long: `Show past events from the records of the agents of "kubectl orb8 install". Names, filters and
 formats are those of trace. The closing lines say which nodes the answer covers, how far back they reach and what was
 lost.`,
 		Args: noArgs,

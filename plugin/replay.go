@@ -34,14 +34,14 @@ type replayOptions struct {
 func newReplayCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &replayOptions{outputOptions: outputOptions{streams: streams}}
 	cmd := &cobra.Command{
-		Use: "replay FILE", Short: "Show what trace --record has kept, without a cluster",
+		Use: "replay FILE", Short: "Show the events of a recording of trace --record, without a cluster",
 		Long: `Show the events of a recording as trace shows them, without a cluster. Filters, columns and formats may
 differ from those of the trace. A truncated recording is shown up to its end. FILE - is standard input.`,
-		Example: `  # Keep what happens, and look at it later or elsewhere
+		Example: `  # Record events, and look at them later or elsewhere
   kubectl orb8 trace network,dns,tcp -n demo --duration 5m --record incident.orb8
   kubectl orb8 replay incident.orb8 --filter 'kind == "tcp" && outcome == "reset"'
 
-  # What happened from the second minute on, for ten seconds, as it did
+  # Ten seconds from the second minute on, at the original speed
   kubectl orb8 replay incident.orb8 --from 1m --to 1m10s --speed 1
 
   # As JSON

@@ -27,7 +27,9 @@ restarts, and why they are not ready. Then what the servers know of the agents: 
 ones, the history and how far it reaches back, CPU time and memory, the clock, the end of the certificate, and the
 kinds that they record. The exit code is 3 where some agents or servers are not ready, 1 where none is.`,
 		Example: `  # Agents that are not ready
-  kubectl orb8 status -o json | jq -r 'select(.component == "agent" and (.ready | not)) | [.node, .reason] | @tsv'`,
+  kubectl orb8 status -o json |
+      jq -r 'select(.component == "agent") | select(.ready | not) |
+        [.node, .reason] | @tsv'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "" && output != "json" {
 				return usagef("--output %q: want json, or nothing", output)

@@ -26,7 +26,7 @@ var topCommands = []topCommand{
   # Who a deployment talks to, measured for half a minute, as a table
   kubectl orb8 top network deploy/web -n demo --group peer --once --window 30s
 
-  # Who talked to whom in ten minutes of the night, as the installed agents have recorded it
+  # Who talked to whom in ten minutes of the night, from the records of the installed agents
   kubectl orb8 top network -n demo --group peer --since 2026-11-30T03:00:00Z --until 2026-11-30T03:10:00Z
 
   # Who calls whom, as a picture
@@ -134,7 +134,7 @@ func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
 	flags.Lookup("sort-by").DefValue = "-" + t.Sort
 	flags.Lookup("filter").Usage = "Count only events (" + strings.Join(t.Sources, ", ") +
 		") for which a CEL expression holds"
-	flags.Lookup("record").Usage = "Keep the events that are counted in this new file as well, for kubectl orb8 replay"
+	flags.Lookup("record").Usage = "Also write the counted events to this new file, for kubectl orb8 replay"
 	o.rowOptions.bind(flags, "Count together by: "+strings.Join(groupNames(t), ", ")+"; the first by default",
 		fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table "+
 			"any time, %v by default", tableWindow))
@@ -166,7 +166,7 @@ func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	top := &cobra.Command{
 		Use: "top", Short: "Show what happens most, summed by pod, workload, peer, name or call",
 		Long: `Show what happens most, on a screen that is kept up to date. With --once or without a terminal, print a
-table. With --since, print a table of the past, which the agents of "kubectl orb8 install" have recorded.`,
+table. With --since, print a table of the past, from the records of the agents of "kubectl orb8 install".`,
 		Example: `  # Who uses the network most in a namespace
   kubectl orb8 top network -n demo`,
 		Args: noArgs,

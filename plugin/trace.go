@@ -63,7 +63,7 @@ var traceCommands = []traceCommand{
 	},
 	{
 		name: "drops", kind: "drop", aliases: []string{"drop"},
-		short: "Show the packets that the kernel throws away: why, where, how many, from whom and for whom",
+		short: "Show the packets that the kernel drops: why, where, how many, from whom and for whom",
 		example: `  # What is dropped of a deployment's traffic, and why
   kubectl orb8 trace drops deploy/web -n demo
 
@@ -76,7 +76,7 @@ var traceCommands = []traceCommand{
 	},
 	{
 		name: "exec", kind: "exec", aliases: []string{"processes"},
-		short: "Show the programs that processes begin, with their arguments, and how processes end: exit code, " +
+		short: "Show the programs that processes execute, with their arguments, and how processes end: exit code, " +
 			"signal, OOM kill",
 		example: `  # What runs in a pod, from its containers' first program on
   kubectl orb8 trace exec web-0 -n demo
@@ -84,7 +84,7 @@ var traceCommands = []traceCommand{
   # Processes that fail, with the code or the signal that ended them
   kubectl orb8 trace exec deploy/web -n demo --filter 'phase == "exit" && exitCode != 0'
 
-  # What the kernel killed for want of memory
+  # Processes that the kernel killed because they ran out of memory
   kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json |
     jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
 	},
@@ -141,8 +141,8 @@ var traceCommands = []traceCommand{
 
   # Who holds memory of a GPU on which nothing runs, as JSON
   kubectl orb8 trace gpu -A -o json |
-    jq -c 'select(.type == "device" and .activity.gpuPercent == 0 and .ownProcesses > 0) |
-      {node, index: .gpu.index, usedBy}'`,
+    jq -c 'select(.type == "device" and .activity.gpuPercent == 0) |
+      select(.ownProcesses > 0) | {node, index: .gpu.index, usedBy}'`,
 	},
 }
 

@@ -45,11 +45,11 @@ func (o *tracerOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "",
 		"Namespace the tracer pods run in (default: the namespace of the command)")
 	flags.StringToStringVar(&o.resources, "tracer-resources", nil,
-		"Requests and limits of tracers, cpu=QUANTITY,memory=QUANTITY, where a LimitRange or a quota wants others")
+		"Requests and limits of tracers, cpu=QUANTITY,memory=QUANTITY, if a LimitRange or a quota requires others")
 	flags.StringToStringVar(&o.labels, "tracer-labels", nil,
-		"Labels for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
+		"Labels for the tracers' Jobs and pods, KEY=VALUE, that a policy requires")
 	flags.StringToStringVar(&o.annotations, "tracer-annotations", nil,
-		"Annotations for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
+		"Annotations for the tracers' Jobs and pods, KEY=VALUE, that a policy requires")
 	flags.BoolVar(&o.privileged, "privileged", false,
 		"Run tracers privileged, for platforms where capabilities are not enough")
 }

@@ -37,11 +37,11 @@ func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	if o.of == whyGPUs {
 		o.gpu.bind(flags)
 	} else {
-		flags.BoolVar(&o.follow, "follow", true, "Judge the pods that a verdict blames, too, up to three in a chain")
+		flags.BoolVar(&o.follow, "follow", true, "Also report on the pods that a verdict blames, up to three in a chain")
 	}
 	o.sinceOptions.bind(flags)
 	flags.DurationVar(&o.window, "window", whyWindow,
-		fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
+		fmt.Sprintf("How long to watch before reporting: %v or more", minWhyWindow))
 	flags.Lookup("output").Usage += "; text by default"
 	example := map[*subject]string{
 		whyPods: "'!healthy && confidence != \"low\"'", whyGPUs: `'verdict == "abandoned"'`,
@@ -50,7 +50,7 @@ func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares." + map[*subject]string{
 		whyPods: "cpuLimit", whyGPUs: "network",
 	}[o.of] + ", or with - before it for largest first); not in the default output"
-	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl " +
+	flags.Lookup("record").Usage = "Also write the events behind the verdicts to this new file, for kubectl " +
 		"orb8 replay"
 	flags.Lookup("interval").Usage = "Time between two readings of " + map[*subject]string{
 		whyPods: "resources and flows", whyGPUs: "GPUs, resources and flows",
@@ -108,16 +108,16 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:   "why [POD | KIND/NAME ...]",
 		Short: "Say what is wrong with pods: a verdict for each, with its evidence and the command that shows more",
 		Long: `Watch pods for a while, and report for each what is wrong with it: a limit, a crowded node, memory, a
-disk, DNS, connections that fail and to whom, lost packets, crashes and what they came of, failing probes; or that it
-is healthy. Verdicts are hypotheses that fit the evidence. With --since, judge the past, which the agents of
-"kubectl orb8 install" have recorded.`,
+disk, DNS, connections that fail and to whom, lost packets, crashes and their causes, failing probes; or that it is
+healthy. Verdicts are hypotheses that fit the evidence. With --since, report on the past, from the records of the agents
+of "kubectl orb8 install".`,
 		Example: `  # What is wrong with a deployment
   kubectl orb8 why deploy/web -n shop
 
-  # What is wrong in a namespace, as a table of what is not healthy
+  # What is wrong in a namespace, as a table of the pods that are not healthy
   kubectl orb8 why -n shop -o wide --filter '!healthy'
 
-  # What was wrong in ten minutes of the night, as the installed agents have recorded it
+  # What was wrong in ten minutes of the night, from the records of the installed agents
   kubectl orb8 why deploy/web -n shop --since 2026-11-30T03:00:00Z --until 2026-11-30T03:10:00Z
 
   # The cause and the next command for each pod, as JSON
@@ -128,19 +128,19 @@ is healthy. Verdicts are hypotheses that fit the evidence. With --since, judge t
 	o.bind(cmd.Flags())
 	gpu := &cobra.Command{
 		Use: "gpu [POD | KIND/NAME ...]",
-		Short: "Explain what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and " +
+		Short: "Explain what pods' GPUs spend their time on: a verdict for each pod, with evidence, shares and " +
 			"confidence",
-		Long: `Trace pods with GPUs for a while, and report for each what the time of its GPUs goes to: work, or waits
+		Long: `Trace pods with GPUs for a while, and report for each what its GPUs spend their time on: work, or waits
 for the network, storage, CPUs, copies, launches or other GPUs, and whether a GPU is abandoned, throttled or failing.
-Verdicts are hypotheses that fit the evidence. With --since, judge the past, which the agents of "kubectl orb8 install"
-have recorded.`,
+Verdicts are hypotheses that fit the evidence. With --since, report on the past, from the
+records of the agents of "kubectl orb8 install".`,
 		Example: `  # Why a training job is slow
   kubectl orb8 why gpu job/train -n ml
 
   # GPUs of the whole cluster that are held and not used, watched for a minute
   kubectl orb8 why gpu -A --window 1m --filter 'verdict == "abandoned"' -o wide
 
-  # What a job waited for in ten minutes of the night, as the installed agents have recorded it
+  # What a job waited for in ten minutes of the night, from the records of the installed agents
   kubectl orb8 why gpu job/train -n ml --since 2026-11-30T03:00:00Z --until 2026-11-30T03:10:00Z
 
   # What each pod of a namespace waits for, as JSON

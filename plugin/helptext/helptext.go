@@ -186,7 +186,8 @@ func FlagText(flags []*pflag.Flag, width int) string {
 // placeholders stand for values, by the type of a flag.
 var placeholders = map[string]string{
 	"bool": "", "string": "TEXT", "stringArray": "TEXT", "stringSlice": "LIST", "uintSlice": "LIST",
-	"stringToString": "KEY=VALUE,...", "duration": "TIME", "int": "N", "int32": "N", "float64": "N",
+	"stringToString": "KEY=VALUE,...", "duration": "TIME", "int": "N", "int32": "N", "int64": "N",
+	"uint32": "N", "float64": "N",
 }
 
 // Describe returns a flag with a placeholder for its value, and its description with its default.

@@ -78,7 +78,7 @@ func (s *Server) why() *tool {
 		description: "Observe pods, or read the past, and return a verdict for each with its evidence, shares of the " +
 			"time, confidence, and the next command. Verdicts are hypotheses that fit the evidence. Topics: pod, the " +
 			"default (limits, crowded nodes, memory, disks, DNS, connections that fail and to whom, lost packets, " +
-			"crashes, probes, or healthy), gpu (what the time of the pods' GPUs goes to).",
+			"crashes, probes, or healthy), gpu (what the pods' GPUs spend their time on).",
 		parameters: slices.Concat([]string{"topic", "seconds", "follow", "since", "until"}, targetParameters,
 			rowParameters),
 		kinds:   kindsOf(topics),
