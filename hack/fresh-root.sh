@@ -28,10 +28,13 @@ repo=$(git -C "$(dirname "$0")/.." rev-parse --show-toplevel)
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
 chmod 755 "$root" # it becomes /, which other users have to get through
 
+# The machine's first process stays the host's. Nodes look for a GPU's driver in its root, so tests put their drivers
+# where they are at the same path in both roots.
+tmp=$root.tmp
+mkdir -m 1777 "$tmp"
+
 cleanup() {
-	# Unmount everything below the root first, the deepest mount point first.
-	awk -v r="$root" '$5 == r || index($5, r "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
-		while read -r m; do umount -l "$m"; done
+	rm -rf --one-file-system "$tmp"
 	if [ "${KEEP:-}" ]; then
 		echo "fresh-root: kept in $root" >&2
 	else
@@ -50,13 +53,6 @@ rm -f "$root.log"
 # An installed Ubuntu has its updates, where newer compilers are.
 [ -z "$script" ] || echo "deb $mirror $suite-updates main universe" >>"$root/etc/apt/sources.list"
 
-mount --bind "$root" "$root"
-mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
-mount --make-rslave "$root/sys"
-mount --rbind /dev "$root/dev"
-mount --make-rslave "$root/dev"
-mount -t tmpfs tmpfs "$root/run"
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 # Copy the machine's trust roots and apt configuration: it may need a certain mirror or proxy.
 cp -a /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null || true
@@ -66,8 +62,24 @@ cp -a /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null || true
 git clone -q --no-local "$repo" "$root/src/kubectl-orb8"
 
 # The environment is that of a login shell on a new machine, and the proxy settings that downloads may need.
-set -- env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
+set -- env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 TMPDIR="$tmp" \
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
 	${no_proxy:+no_proxy="$no_proxy"} ${GOPROXY:+GOPROXY="$GOPROXY"} "$@"
-chroot "$root" sh -c 'cd /src/kubectl-orb8 && exec "$@"' sh "$@"
+# The root becomes that of a mount namespace, as on a machine: runc enters a container's namespace to execute a program
+# in it, and would find the host's root there from within a chroot. All mounts end with the namespace.
+# shellcheck disable=SC2016 # the inner shell expands them
+unshare --mount --propagation private sh -euc '
+	root=$1 tmp=$2
+	shift 2
+	mount --bind "$root" "$root"
+	mount -t proc proc "$root/proc"
+	mount --rbind /sys "$root/sys"
+	mount --rbind /dev "$root/dev"
+	mount -t tmpfs tmpfs "$root/run"
+	mkdir -p "$root$tmp" "$root/host"
+	mount --bind "$tmp" "$root$tmp"
+	cd "$root"
+	pivot_root . host
+	exec chroot . sh -euc "umount -l /host; rmdir /host; cd /src/kubectl-orb8; exec \"\$@\"" sh "$@"
+' sh "$root" "$tmp" "$@"

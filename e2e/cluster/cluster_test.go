@@ -459,7 +459,15 @@ func TestLitter_ListsOnlyOurFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := c.litter(), []string{"/run/containerd/s/0123"}; !slices.Equal(got, want) {
+	if err := os.Mkdir(filepath.Join(bundles, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bootstrap := `{"version":3,"address":"unix:///run/containerd/s/4567","protocol":"ttrpc"}`
+	if err := os.WriteFile(filepath.Join(bundles, "d", "bootstrap.json"), []byte(bootstrap), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, want := c.litter(), []string{"/run/containerd/s/0123", "/run/containerd/s/4567"}
+	if !slices.Equal(got, want) {
 		t.Errorf("litter: %q, want %q", got, want)
 	}
 }

@@ -131,6 +131,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
       Root = %[6]q
 [plugins."io.containerd.internal.v1.opt"]
   path = %[7]q
+# From containerd 2.0 on it is on, with a socket outside of the state directory.
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
 `, n.path("containerd"), n.path("run"), n.socket(), pauseImage, n.path("cni"), n.path("runc"), n.path("opt")),
 
 		// One veth per pod, routed: on a bridge the answer of a Service's backend on the same node would bypass

@@ -124,17 +124,30 @@ func (c *cluster) restore() error {
 	return errors.Join(errs...)
 }
 
+// shimAddress is the address of a bundle's shim: in the file address, or from containerd 2.0 on in bootstrap.json.
+func shimAddress(bundle string) string {
+	if b, err := os.ReadFile(filepath.Join(bundle, "address")); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	var bootstrap struct {
+		Address string `json:"address"`
+	}
+	b, err := os.ReadFile(filepath.Join(bundle, "bootstrap.json"))
+	if err != nil || json.Unmarshal(b, &bootstrap) != nil {
+		return ""
+	}
+	return bootstrap.Address
+}
+
 // litter lists the files of ours that the daemons leave outside the state directory.
 func (c *cluster) litter() []string {
 	var ours []string
 	// The directory of the shims' sockets is not configurable; each bundle has a file with the address of its own.
-	bundles, _ := filepath.Glob(c.path("node*", "run", "io.containerd.runtime.v2.task", "k8s.io", "*", "address"))
-	for _, file := range bundles {
-		if b, err := os.ReadFile(file); err == nil {
-			if path, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "unix://"); ok &&
-				strings.HasPrefix(path, "/run/containerd/s/") {
-				ours = append(ours, path)
-			}
+	bundles, _ := filepath.Glob(c.path("node*", "run", "io.containerd.runtime.v2.task", "k8s.io", "*"))
+	for _, bundle := range bundles {
+		path, ok := strings.CutPrefix(shimAddress(bundle), "unix://")
+		if ok && strings.HasPrefix(path, "/run/containerd/s/") {
+			ours = append(ours, path)
 		}
 	}
 	// The kubelets' links to logs.
