@@ -146,7 +146,16 @@ test-bpf: ## Run the tests of the BPF programs (root)
 
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
-	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 45m ./e2e $(if $(RUN),-run '$(RUN)')
+	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 45m ./e2e \
+		$(if $(RUN),-run '$(RUN)') $(if $(SKIP),-skip '$(SKIP)')
+
+.PHONY: test-persistent
+test-persistent: ## Run the part of test-e2e that is about persistent mode (root)
+	@$(MAKE) test-e2e RUN='^TestPersistent'
+
+.PHONY: test-sessions
+test-sessions: ## Run the rest of test-e2e (root)
+	@$(MAKE) test-e2e SKIP='^TestPersistent'
 
 # What differs most between versions of Kubernetes: Jobs, admission, rights, port-forward, installation.
 OLDEST = ^Test(GroundTruth|Session_LeavesNothing|Doctor_.*|Rights_.*|Environments_.*|PersistentMode)$$

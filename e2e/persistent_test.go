@@ -47,18 +47,28 @@ func TestPersistentMode(t *testing.T) {
 		})
 		t.Run("sums", func(t *testing.T) { sumsOfFlows(t, e, ns) })
 	})
-	t.Run("dns", func(t *testing.T) { dnsFlows(t, agents) })
-	t.Run("tcp", func(t *testing.T) { tcpOutcomes(t, agents) })
-	t.Run("drops", func(t *testing.T) { drops(t, agents) })
-	t.Run("prometheus", func(t *testing.T) { prometheus(t, e) })
-	t.Run("since", func(t *testing.T) { since(t, e) })
-	t.Run("diff", func(t *testing.T) { diffOfPast(t, e) })
-	t.Run("auto", func(t *testing.T) { autoMode(t, e) })
-	t.Run("mcp", func(t *testing.T) { mcpOfAgents(t, e) })
-	t.Run("viewers", func(t *testing.T) { viewers(t, e) })
-	t.Run("environments", func(t *testing.T) { environments(t, e) })
-	t.Run("service accounts", func(t *testing.T) { serviceAccounts(t, e) })
-	t.Run("revoked", func(t *testing.T) { revoked(t, e) })
+	// None of these changes the installation, and each has namespaces of its own.
+	t.Run("clients", func(t *testing.T) {
+		for name, check := range map[string]func(*testing.T){
+			"dns":              func(t *testing.T) { dnsFlows(t, agents) },
+			"tcp":              func(t *testing.T) { tcpOutcomes(t, agents) },
+			"drops":            func(t *testing.T) { drops(t, agents) },
+			"prometheus":       func(t *testing.T) { prometheus(t, e) },
+			"since":            func(t *testing.T) { since(t, e) },
+			"diff":             func(t *testing.T) { diffOfPast(t, e) },
+			"auto":             func(t *testing.T) { autoMode(t, e) },
+			"mcp":              func(t *testing.T) { mcpOfAgents(t, e) },
+			"viewers":          func(t *testing.T) { viewers(t, e) },
+			"environments":     func(t *testing.T) { environments(t, e) },
+			"service accounts": func(t *testing.T) { serviceAccounts(t, e) },
+			"revoked":          func(t *testing.T) { revoked(t, e) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				check(t)
+			})
+		}
+	})
 	t.Run("faults", func(t *testing.T) { agentFaults(t, agents) })
 	t.Run("upgrade", func(t *testing.T) { upgrade(t, agents) })
 	t.Run("strangers", func(t *testing.T) { strangers(t, e) })

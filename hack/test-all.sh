@@ -2,8 +2,9 @@
 # Runs every test: hack/test-all.sh MAKE. A suite that fails does not keep the others from running.
 #
 # On two CPUs a suite alone leaves up to half of the time unused. Unit tests run beside test-bpf and test-cluster, and
-# the virtual machines beside these with the CPU time that is left (SCHED_IDLE). test-bpf, test-cluster and test-e2e
-# check what is left in the kernel and run one after another; test-e2e runs alone, since its tests measure.
+# the virtual machines beside these with the CPU time that is left (SCHED_IDLE). test-bpf, test-cluster and both parts
+# of test-e2e check what is left in the kernel and run one after another. test-persistent waits most of its time, and
+# runs beside the virtual machines; test-sessions runs alone, since its tests measure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make=${1:-make}
@@ -56,8 +57,9 @@ start test-unit env
 run test-bpf
 run test-cluster
 collect test-unit
+run test-persistent
 collect test-kernels
-run test-e2e
+run test-sessions
 if [ ${#failed[@]} -gt 0 ]; then
 	printf '\nfailed: %s\n' "${failed[*]}" >&2
 	exit 1
