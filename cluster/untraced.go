@@ -72,21 +72,22 @@ func (m *matcher) list(ctx context.Context, client kube.Interface) ([]*corev1.Po
 	return matching, nil
 }
 
-// Matching lists the pods that match a query now, whether they can be observed or not; at most 500. The error is one of
-// this package where a name of the query does not exist.
-func Matching(ctx context.Context, client kube.Interface, q Query) ([]*corev1.Pod, error) {
+// Matching lists the pods that match a query now, whether they can be observed or not; at most 500. matches reports
+// whether another pod would match. The error is one of this package where a name of the query does not exist.
+func Matching(ctx context.Context, client kube.Interface, q Query) (
+	pods []*corev1.Pod, matches func(*corev1.Pod) bool, err error,
+) {
 	m, err := newMatcher(q)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := m.resolve(ctx, client); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	pods, err := m.list(ctx, client)
-	if err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+	if pods, err = m.list(ctx, client); err != nil {
+		return nil, nil, fmt.Errorf("list pods: %w", err)
 	}
-	return pods, nil
+	return pods, m.matchPod, nil
 }
 
 // untracedPods groups pods by the reason why they are not targets.

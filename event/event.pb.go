@@ -7998,7 +7998,8 @@ type ServiceState struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Name         string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	HasEndpoints bool                   `protobuf:"varint,2,opt,name=has_endpoints,json=hasEndpoints,proto3" json:"has_endpoints,omitempty"`
-	// The first of its pods that is not ready; empty where none is known.
+	// The first of its pods that is not ready, or the workload of its pods (deploy/web), which has none with an address;
+	// empty where neither is known.
 	NotReadyPod   string `protobuf:"bytes,3,opt,name=not_ready_pod,json=notReadyPod,proto3" json:"not_ready_pod,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -65,7 +65,8 @@ var serviceStateColumns = []Column{
 	},
 	{
 		Name: "notReadyPod", Header: "NOT-READY-POD", Type: Text, Width: 20, Outputs: everywhere,
-		Doc: "The first of its pods that is not ready; null where none is known.",
+		Doc: "The first of its pods that is not ready, or the workload whose pods have no address (`deploy/web`); " +
+			"null where neither is known.",
 		Get: func(ev *Event) Value { return String(ev.GetServiceState().GetNotReadyPod()) },
 	},
 }

@@ -29,8 +29,8 @@ func (o *adviseSeccompOptions) bind(flags *pflag.FlagSet) {
 	o.adviseOptions.bind(flags)
 	flags.StringVarP(&o.output, "output", "o", "", "Output format: json, one object for each container; YAML "+
 		"documents by default")
-	flags.BoolVar(&o.audit, "audit", false, "Compare the profile of --profile with the observed calls: which of them it "+
-		"would refuse, and what else it allows")
+	flags.BoolVar(&o.audit, "audit", false, "Compare the profile of --profile with the observed calls: which of them "+
+		"it would refuse, and what else it allows")
 	flags.StringVar(&o.profile, "profile", "", "With --audit: the profile to compare, in JSON (-: standard input)")
 	flags.StringSliceVar(&o.allow, "allow", nil, "Allow these calls or groups as well: %file, %net, %process, %memory")
 	flags.BoolVar(&o.patch, "patch", false, "Print only the patches of the workloads")
@@ -44,9 +44,10 @@ func newAdviseSeccompCommand(streams genericiooptions.IOStreams) *cobra.Command 
 	cmd := &cobra.Command{
 		Use:   "seccomp [POD | KIND/NAME ...]",
 		Short: "Write seccomp profiles that allow the observed system calls",
-		Long: `Print a seccomp profile for each container, and a patch that makes the kubelet load it. The profile allows
-the observed system calls, and those that the container runtime needs to start the container. Observe from before the
-containers start: restart the pods during the session. Copy the profiles to /var/lib/kubelet/seccomp on each node.`,
+		Long: `Print a seccomp profile for each container, and a patch that makes the kubelet load it. The profile
+allows the observed system calls, and those that the container runtime needs to start the container. Observe from before
+the containers start: restart the pods during the session. Copy the profiles to /var/lib/kubelet/seccomp on each
+node.`,
 		Example: `  # Profiles of a deployment: restart it while this runs
   kubectl orb8 advise seccomp deploy/web -n demo --duration 10m --dir profiles
 

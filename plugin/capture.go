@@ -40,8 +40,8 @@ func (o *captureOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.write, "write", "w", "", "Write the packets to this file, in pcapng format; - is standard "+
 		"output")
 	flags.StringVar(&o.expression, "filter", "", "Capture only packets that match a pcap filter: 'tcp port 443'")
-	flags.Uint32Var(&o.snapLength, "snaplen", 0, "Capture only the first N bytes of each packet, from the IP header on "+
-		"(0: the whole packet)")
+	flags.Uint32Var(&o.snapLength, "snaplen", 0, "Capture only the first N bytes of each packet, from the IP header "+
+		"on (0: the whole packet)")
 	flags.Int64Var(&o.maxPackets, "max-packets", 0, "End after this many packets (0: until ^C)")
 	flags.StringVar(&o.maxBytes, "max-bytes", "", "End when this much is written (100M, 1Gi)")
 	flags.StringVar(&o.rotate, "rotate-bytes", "", "Start a new file at this size (100M): FILE-00001.pcapng, …")

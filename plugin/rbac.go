@@ -46,8 +46,10 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &rbacOptions{kube: newKubeFlags()}
 	cmd := &cobra.Command{
 		Use:   "rbac (--user NAME | --group NAME | --viewer SUBJECT)",
-		Short: "Print the minimum rights that trace, or a viewer of installed agents, needs in a namespace", Args: noArgs,
-		Long: `Print the minimal Role and RoleBinding to trace the pods of a namespace with tracers in the same namespace.
+		Short: "Print the minimum rights that trace, or a viewer of installed agents, needs in a namespace",
+		Args:  noArgs,
+		Long: `Print the minimal Role and RoleBinding to trace the pods of a namespace with tracers in the same
+namespace.
 
 With --tracer-namespace, print two Roles: one reads the pods and workloads of the namespace, the other creates
 tracers in the tracers' namespace. A user who may create Jobs can run any pod there, and is thus root on the nodes.

@@ -37,7 +37,8 @@ func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	if o.of == whyGPUs {
 		o.gpu.bind(flags)
 	} else {
-		flags.BoolVar(&o.follow, "follow", true, "Also report on the pods that a verdict blames, up to three in a chain")
+		flags.BoolVar(&o.follow, "follow", true,
+			"Also report on the pods that a verdict blames, up to three in a chain")
 	}
 	o.sinceOptions.bind(flags)
 	flags.DurationVar(&o.window, "window", whyWindow,

@@ -43,7 +43,10 @@ func connect(watch *pods.Watch, rows []*event.Event) chains {
 	return c
 }
 
-func podName(ev *event.Event) string { return ev.GetNamespace() + "/" + ev.GetPod() }
+// podName is the name of a verdict's pod with its namespace, or of the workload without one.
+func podName(ev *event.Event) string {
+	return ev.GetNamespace() + "/" + cmp.Or(ev.GetPod(), ev.GetWorkload())
+}
 
 // add takes verdicts, and returns what they blame and has not been judged.
 func (c *chains) add(watch *pods.Watch, rows []*event.Event) (targets []pods.Target) {

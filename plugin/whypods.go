@@ -82,7 +82,9 @@ func (c *whyConfig) judgePods(parent context.Context, r *reporter) (*judged, err
 // mayEnd reports whether containers of the pods end again and again, or may.
 func mayEnd(all []*pods.Facts) bool {
 	return len(all) == 0 ||
-		slices.ContainsFunc(all, func(f *pods.Facts) bool { return f.Restarting || !f.Ready || !f.Old })
+		slices.ContainsFunc(all, func(f *pods.Facts) bool {
+			return f.Name != "" && (f.Restarting || !f.Ready || !f.Old)
+		})
 }
 
 func readFacts(parent context.Context, c *whyConfig) ([]*pods.Facts, error) {

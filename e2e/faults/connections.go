@@ -3,10 +3,15 @@ package faults
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
@@ -63,6 +68,30 @@ func noEndpoints(s *Stage) {
 	s.run("cart", s.two, "web")
 	s.shop(cartURL)
 	s.prove(s.called("shop", cartURL, outcome{err: "ECONNREFUSED"}))
+}
+
+// uncreatedPods has a Deployment whose pods the API server refuses, and the client of its Service.
+func uncreatedPods(s *Stage) {
+	s.service("cart", "cart", 8080, 8080)
+	s.env.Deployment(s.t, s.Namespace, "cart", 0, "web")
+	patch := []byte(`{"spec": {"replicas": 1, "template": {"spec": {"serviceAccountName": "cart"}}}}`)
+	if _, err := s.env.Client.AppsV1().Deployments(s.Namespace).Patch(s.t.Context(), "cart",
+		types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.shop(cartURL)
+	s.prove(s.called("shop", cartURL, outcome{err: "ECONNREFUSED"}), func(testing.TB) func(testing.TB) {
+		return func(t testing.TB) {
+			t.Helper()
+			d, err := s.env.Client.AppsV1().Deployments(s.Namespace).Get(t.Context(), "cart", metav1.GetOptions{})
+			if err != nil || d.Status.Replicas != 0 || !slices.ContainsFunc(d.Status.Conditions,
+				func(c appsv1.DeploymentCondition) bool {
+					return c.Type == appsv1.DeploymentReplicaFailure && strings.Contains(c.Message, `"cart" not found`)
+				}) {
+				t.Errorf("the Deployment has pods, or lacks them for another reason: %+v, %v", d.Status, err)
+			}
+		}
+	})
 }
 
 func failingReadiness(s *Stage) {

@@ -68,6 +68,14 @@ var scenarios = []*Scenario{
 		},
 	},
 	{
+		Name: "no-pods", Group: Connections, setup: uncreatedPods,
+		Fault: "the pods of a Service's Deployment cannot be created: their service account does not exist",
+		Want: []Answer{
+			{Target: "deploy/cart", First: of(NotStarted)},
+			{Target: "shop", First: of(NoEndpoints), Peers: []string{"cart"}, Root: Root{"deploy/cart", NotStarted}},
+		},
+	},
+	{
 		Name: "unanswered", Group: Connections, setup: unanswered,
 		Fault: "an address outside the cluster does not answer; the SYNs are lost outside this machine's kernel",
 		Want:  []Answer{{Target: "shop", First: of(Unanswered), Peers: []string{nowhere.String()}}},

@@ -28,10 +28,10 @@ const (
 	maxEvents = 2000
 )
 
-// Read returns what Kubernetes reports about the pods that match a query now, also without the right to read events:
-// the facts then say so.
+// Read returns what Kubernetes reports about the pods that match a query now, and about workloads whose pods it does
+// not create. Without the right to read events the facts say so.
 func Read(ctx context.Context, client kube.Interface, q cluster.Query, now time.Time) ([]*pods.Facts, error) {
-	matching, err := cluster.Matching(ctx, client, q)
+	matching, matches, err := cluster.Matching(ctx, client, q)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,8 @@ func Read(ctx context.Context, client kube.Interface, q cluster.Query, now time.
 		}
 		all = append(all, about(pod, events, now))
 	}
-	return all, nil
+	without, err := uncreated(ctx, client, q, matches, now)
+	return append(all, without...), err
 }
 
 // namespaceEvents are the events about pods of a namespace, by the pods' UIDs; nil where they may not be read.

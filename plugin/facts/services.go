@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why/pods"
@@ -22,6 +23,9 @@ func failedProbe(message string) bool {
 
 // maxServices bounds the requests of Endpoints.
 const maxServices = 50
+
+// maxWorkloads bounds the workloads that are examined for a Service.
+const maxWorkloads = 500
 
 // Endpoints reports the endpoints of Services, as far as it may read them.
 func Endpoints(
@@ -39,10 +43,48 @@ func Endpoints(
 		case err != nil:
 			return fmt.Errorf("list endpoint slices of service %s/%s: %w", s.Namespace, s.Name, err)
 		default:
-			report(s, endpointsOf(list))
+			e := endpointsOf(list)
+			if !e.Ready && e.NotReady == "" {
+				e.NotReady = workloadOf(ctx, client, s)
+			}
+			report(s, e)
 		}
 	}
 	return nil
+}
+
+// workloadOf is the workload whose pods a Service selects, as events have it; empty where none is found. A user without
+// the right to list workloads may still get one by name: that of the Service is tried.
+func workloadOf(ctx context.Context, client kube.Interface, s pods.Service) string {
+	service, err := client.CoreV1().Services(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
+	if err != nil || len(service.Spec.Selector) == 0 {
+		return ""
+	}
+	var all []*controller
+	some := metav1.ListOptions{Limit: maxWorkloads}
+	if list, err := client.AppsV1().Deployments(s.Namespace).List(ctx, some); err == nil {
+		for i := range list.Items {
+			o := &list.Items[i]
+			all = append(all, &controller{kind: "Deployment", meta: &o.ObjectMeta, labels: o.Spec.Template.Labels})
+		}
+	} else if c, err := controllerOf(ctx, client, "Deployment", s.Namespace, s.Name); err == nil && c != nil {
+		all = append(all, c)
+	}
+	if list, err := client.AppsV1().StatefulSets(s.Namespace).List(ctx, some); err == nil {
+		for i := range list.Items {
+			o := &list.Items[i]
+			all = append(all, &controller{kind: "StatefulSet", meta: &o.ObjectMeta, labels: o.Spec.Template.Labels})
+		}
+	} else if c, err := controllerOf(ctx, client, "StatefulSet", s.Namespace, s.Name); err == nil && c != nil {
+		all = append(all, c)
+	}
+	selector := labels.SelectorFromSet(service.Spec.Selector)
+	for _, c := range all {
+		if selector.Matches(labels.Set(c.labels)) {
+			return c.workload()
+		}
+	}
+	return ""
 }
 
 func endpointsOf(list *discoveryv1.EndpointSliceList) (e pods.Endpoints) {

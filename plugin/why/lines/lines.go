@@ -2,6 +2,7 @@
 package lines
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,13 +20,14 @@ const (
 	worthALine = 2
 )
 
-// Name names the pod of a verdict. Names in the namespace of the session stand without it.
+// Name names the pod of a verdict, or the workload without one. Names in the namespace of the session stand without it.
 func Name(ev *event.Event, namespace string) string {
-	name := ev.GetNamespace() + "/" + ev.GetPod()
+	what := cmp.Or(ev.GetPod(), ev.GetWorkload())
+	name := ev.GetNamespace() + "/" + what
 	if namespace != "" && ev.GetNamespace() == namespace {
-		name = ev.GetPod()
+		name = what
 	}
-	if ev.GetWorkload() != "" {
+	if ev.GetWorkload() != "" && ev.GetPod() != "" {
 		name += " (" + ev.GetWorkload() + ")"
 	}
 	if ev.GetNode() != "" {

@@ -1,13 +1,14 @@
 package pods
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Facts are what Kubernetes reports about a pod.
+// Facts are what Kubernetes reports about a pod; without a name, about the pods that a workload lacks.
 type Facts struct {
 	Namespace, Name, UID, Node, Workload string
 	// NotStarted is why the pod, or a container of it, has not been started; empty where all have been.
@@ -46,7 +47,7 @@ func (f *Facts) Event(at time.Time) *event.Event {
 
 // onState takes what a recording keeps.
 func (w *Watch) onState(ev *event.Event, s *event.PodState) {
-	if ev.GetPod() == "" || ev.GetNamespace() == "" {
+	if ev.GetPod() == "" && (ev.GetWorkload() == "" || s.GetNotStarted() == "") || ev.GetNamespace() == "" {
 		return
 	}
 	w.SetFacts(&Facts{
@@ -60,7 +61,8 @@ func (w *Watch) onState(ev *event.Event, s *event.PodState) {
 
 // SetFacts takes what Kubernetes reports about a pod; a later word replaces an earlier one.
 func (w *Watch) SetFacts(f *Facts) {
-	if p := w.pod(podKey{f.Namespace, f.Name}); p != nil {
+	// No pod has the name of a workload: it has a slash.
+	if p := w.pod(podKey{f.Namespace, cmp.Or(f.Name, f.Workload)}); p != nil {
 		p.facts = f
 		if p.node == "" {
 			p.node = f.Node
@@ -93,7 +95,8 @@ func (w *Watch) Failing() (list []Service) {
 // Endpoints are those of a Service.
 type Endpoints struct {
 	Ready bool
-	// NotReady is the first of its pods that is not ready; empty where none is known.
+	// NotReady is the first of its pods that is not ready, or else the workload of its pods ("deploy/web"), which has
+	// none with an address; empty where neither is known.
 	NotReady string
 }
 

@@ -41,6 +41,8 @@ func TestFacts_OfARecording(t *testing.T) {
 	}{
 		"not started": {new(world), []*event.Event{(&Facts{Namespace: "shop", Name: "web",
 			NotStarted: "container web: ErrImagePull"}).Event(at)}, notStarted},
+		"no pods": {new(world), []*event.Event{(&Facts{Namespace: "shop", Workload: "deploy/web", Old: true,
+			NotStarted: "1 of 1 pods cannot be created: exceeded quota"}).Event(at)}, notStarted},
 		"failing probes": {new(world).uses(calm), []*event.Event{(&Facts{Namespace: "shop", Name: "web", Running: true,
 			ProbeFailures: 9, KilledByProbe: true}).Event(at)}, probeFailing},
 		"no endpoints": {new(world).uses(calm).connects(service("api", 80), event.TCPOutcome_TCP_OUTCOME_REFUSED, nil),
@@ -56,6 +58,37 @@ func TestFacts_OfARecording(t *testing.T) {
 		rows := w.Verdicts()
 		if len(rows) != 1 || rows[0].GetPodVerdict().GetVerdict() != c.want {
 			t.Errorf("%s: %v, want %v", name, rows, c.want)
+		}
+	}
+}
+
+// TestFacts_OfAWorkloadWithoutPods: the verdict names no pod.
+func TestFacts_OfAWorkloadWithoutPods(t *testing.T) {
+	w := New(window * time.Second)
+	w.Observe(allSources...)
+	w.SetFacts(&Facts{Namespace: "shop", Workload: "deploy/web", Old: true,
+		NotStarted: "2 of 3 pods cannot be created: exceeded quota: small"})
+	rows := w.Verdicts()
+	if len(rows) != 1 || rows[0].GetPod() != "" || rows[0].GetWorkload() != "deploy/web" {
+		t.Fatalf("%v", rows)
+	}
+	const want = `deploy/web: not started: 2 of 3 pods cannot be created: exceeded quota: small
+  confidence  high
+  shares      notStarted 100%
+  next        kubectl describe deploy/web -n shop
+`
+	if got := string(AppendText(nil, rows[0], "shop")); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	// A client of it leads there.
+	for _, ev := range new(world).uses(calm).
+		connects(service("api", 80), event.TCPOutcome_TCP_OUTCOME_REFUSED, nil).events {
+		w.Add(ev)
+	}
+	w.SetEndpoints(Service{"shop", "api"}, Endpoints{NotReady: "deploy/web"})
+	for _, ev := range w.Verdicts() {
+		if to, ok := w.LeadsTo(ev); ok != (ev.GetPod() != "") || ok && to != (Target{"shop", "deploy/web"}) {
+			t.Errorf("%v leads to %v", ev, to)
 		}
 	}
 }

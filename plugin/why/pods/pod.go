@@ -28,6 +28,9 @@ func newPod(k podKey, all *kept) *pod {
 	}
 }
 
+// uncreated reports whether it stands for the pods that a workload lacks.
+func (p *pod) uncreated() bool { return p.facts != nil && p.facts.Name == "" }
+
 // restart begins a new window.
 func (p *pod) restart() {
 	for _, c := range p.containers {

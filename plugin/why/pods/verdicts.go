@@ -36,6 +36,9 @@ func (w *Watch) verdict(p *pod) *event.Event {
 		Node: p.node, Namespace: p.namespace, Pod: p.name, PodUid: p.uid, Workload: p.workload,
 		Kind: &event.Event_PodVerdict{PodVerdict: v},
 	}
+	if p.uncreated() {
+		ev.Pod = ""
+	}
 	n := w.nodes[p.node]
 	if n != nil {
 		ev.Time, v.Lost = n.clock.Last, n.lost

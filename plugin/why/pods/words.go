@@ -146,5 +146,8 @@ func next(p *pod, c event.PodCause, peer string) string {
 	case lock:
 		return of("top syscalls")
 	}
+	if p.uncreated() {
+		return "kubectl describe " + p.workload + " -n " + p.namespace
+	}
 	return "kubectl describe pod " + p.name + " -n " + p.namespace
 }
