@@ -19,6 +19,7 @@ type resourcesEvent struct {
 	RunQueue struct{ Runs, DelayMicros, P50Nanos, P99Nanos *uint64 }
 	Memory   struct{ Bytes, WorkingSetBytes, LimitBytes, Percent, PeakBytes, OomKills *uint64 }
 	Pressure struct{ CPUSomeMicros, CPUSomePercent *uint64 }
+	Network  struct{ ListenOverflows *uint64 }
 	IO       struct{ ReadRequests, ReadBytes, ReadMicros, ReadP99Nanos, WriteRequests, WriteBytes *uint64 }
 }
 
@@ -88,6 +89,12 @@ func TestResources(t *testing.T) {
 	if n := most(of("free"), func(r *resourcesEvent) *uint64 { return r.CPU.NodePercent }); n > 100 ||
 		n < uint64(80/runtime.NumCPU()) {
 		t.Errorf("the node's CPUs were busy for %d %%", n)
+	}
+
+	for _, r := range of("free") {
+		if n := r.Network.ListenOverflows; n == nil || *n != 0 {
+			t.Errorf("overflows of accept queues in a pod without a listener: %v", n)
+		}
 	}
 
 	t.Run("a CPU limit", func(t *testing.T) {

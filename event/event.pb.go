@@ -4928,7 +4928,8 @@ type Resources struct {
 	// Absent where the kernel charges no block I/O to the container.
 	Io *ResourcesIO `protobuf:"bytes,7,opt,name=io,proto3" json:"io,omitempty"`
 	// Absent where the interval has no sample.
-	Locks         *ResourcesLocks `protobuf:"bytes,8,opt,name=locks,proto3" json:"locks,omitempty"`
+	Locks         *ResourcesLocks   `protobuf:"bytes,8,opt,name=locks,proto3" json:"locks,omitempty"`
+	Network       *ResourcesNetwork `protobuf:"bytes,9,opt,name=network,proto3" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5015,6 +5016,13 @@ func (x *Resources) GetIo() *ResourcesIO {
 func (x *Resources) GetLocks() *ResourcesLocks {
 	if x != nil {
 		return x.Locks
+	}
+	return nil
+}
+
+func (x *Resources) GetNetwork() *ResourcesNetwork {
+	if x != nil {
+		return x.Network
 	}
 	return nil
 }
@@ -5254,6 +5262,53 @@ func (x *ResourcesLocks) GetWaiters() float64 {
 	return 0
 }
 
+// ResourcesNetwork is counters of the network namespace of the container's first process: those of its pod.
+type ResourcesNetwork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Connection attempts for which the accept queue of a listener had no room (TcpExtListenOverflows), since the pod
+	// began. Absent for a pod in the node's network.
+	ListenOverflows *uint64 `protobuf:"varint,1,opt,name=listen_overflows,json=listenOverflows,proto3,oneof" json:"listen_overflows,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ResourcesNetwork) Reset() {
+	*x = ResourcesNetwork{}
+	mi := &file_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesNetwork) ProtoMessage() {}
+
+func (x *ResourcesNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesNetwork.ProtoReflect.Descriptor instead.
+func (*ResourcesNetwork) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ResourcesNetwork) GetListenOverflows() uint64 {
+	if x != nil && x.ListenOverflows != nil {
+		return *x.ListenOverflows
+	}
+	return 0
+}
+
 type ResourcesMemory struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Bytes           *uint64                `protobuf:"varint,1,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
@@ -5269,7 +5324,7 @@ type ResourcesMemory struct {
 
 func (x *ResourcesMemory) Reset() {
 	*x = ResourcesMemory{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5281,7 +5336,7 @@ func (x *ResourcesMemory) String() string {
 func (*ResourcesMemory) ProtoMessage() {}
 
 func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5294,7 +5349,7 @@ func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
 func (*ResourcesMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResourcesMemory) GetBytes() uint64 {
@@ -5358,7 +5413,7 @@ type ResourcesPressure struct {
 
 func (x *ResourcesPressure) Reset() {
 	*x = ResourcesPressure{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5370,7 +5425,7 @@ func (x *ResourcesPressure) String() string {
 func (*ResourcesPressure) ProtoMessage() {}
 
 func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5383,7 +5438,7 @@ func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
 func (*ResourcesPressure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
@@ -5478,7 +5533,7 @@ type ResourcesIO struct {
 
 func (x *ResourcesIO) Reset() {
 	*x = ResourcesIO{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5490,7 +5545,7 @@ func (x *ResourcesIO) String() string {
 func (*ResourcesIO) ProtoMessage() {}
 
 func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5503,7 +5558,7 @@ func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
 func (*ResourcesIO) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResourcesIO) GetReadRequests() uint64 {
@@ -5629,7 +5684,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5641,7 +5696,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5654,7 +5709,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Gpu) GetType() GpuEventType {
@@ -5808,7 +5863,7 @@ type GpuDevice struct {
 
 func (x *GpuDevice) Reset() {
 	*x = GpuDevice{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5820,7 +5875,7 @@ func (x *GpuDevice) String() string {
 func (*GpuDevice) ProtoMessage() {}
 
 func (x *GpuDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5833,7 +5888,7 @@ func (x *GpuDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuDevice.ProtoReflect.Descriptor instead.
 func (*GpuDevice) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GpuDevice) GetUuid() string {
@@ -5925,7 +5980,7 @@ type GpuMemory struct {
 
 func (x *GpuMemory) Reset() {
 	*x = GpuMemory{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5937,7 +5992,7 @@ func (x *GpuMemory) String() string {
 func (*GpuMemory) ProtoMessage() {}
 
 func (x *GpuMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5950,7 +6005,7 @@ func (x *GpuMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuMemory.ProtoReflect.Descriptor instead.
 func (*GpuMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GpuMemory) GetTotalBytes() uint64 {
@@ -5999,7 +6054,7 @@ type GpuActivity struct {
 
 func (x *GpuActivity) Reset() {
 	*x = GpuActivity{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6011,7 +6066,7 @@ func (x *GpuActivity) String() string {
 func (*GpuActivity) ProtoMessage() {}
 
 func (x *GpuActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6024,7 +6079,7 @@ func (x *GpuActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuActivity.ProtoReflect.Descriptor instead.
 func (*GpuActivity) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GpuActivity) GetGpuPercent() uint32 {
@@ -6140,7 +6195,7 @@ type GpuHealth struct {
 
 func (x *GpuHealth) Reset() {
 	*x = GpuHealth{}
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6152,7 +6207,7 @@ func (x *GpuHealth) String() string {
 func (*GpuHealth) ProtoMessage() {}
 
 func (x *GpuHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6165,7 +6220,7 @@ func (x *GpuHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuHealth.ProtoReflect.Descriptor instead.
 func (*GpuHealth) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{30}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GpuHealth) GetPowerMilliwatts() uint32 {
@@ -6261,7 +6316,7 @@ type GpuProcess struct {
 
 func (x *GpuProcess) Reset() {
 	*x = GpuProcess{}
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6273,7 +6328,7 @@ func (x *GpuProcess) String() string {
 func (*GpuProcess) ProtoMessage() {}
 
 func (x *GpuProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6286,7 +6341,7 @@ func (x *GpuProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuProcess.ProtoReflect.Descriptor instead.
 func (*GpuProcess) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{31}
+	return file_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GpuProcess) GetPid() uint32 {
@@ -6368,7 +6423,7 @@ type GpuCalls struct {
 
 func (x *GpuCalls) Reset() {
 	*x = GpuCalls{}
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6380,7 +6435,7 @@ func (x *GpuCalls) String() string {
 func (*GpuCalls) ProtoMessage() {}
 
 func (x *GpuCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6393,7 +6448,7 @@ func (x *GpuCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuCalls.ProtoReflect.Descriptor instead.
 func (*GpuCalls) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{32}
+	return file_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GpuCalls) GetLaunches() uint64 {
@@ -6537,7 +6592,7 @@ type GpuFailure struct {
 
 func (x *GpuFailure) Reset() {
 	*x = GpuFailure{}
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6549,7 +6604,7 @@ func (x *GpuFailure) String() string {
 func (*GpuFailure) ProtoMessage() {}
 
 func (x *GpuFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6562,7 +6617,7 @@ func (x *GpuFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuFailure.ProtoReflect.Descriptor instead.
 func (*GpuFailure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{33}
+	return file_event_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GpuFailure) GetCall() string {
@@ -6635,7 +6690,7 @@ type GpuTop struct {
 
 func (x *GpuTop) Reset() {
 	*x = GpuTop{}
-	mi := &file_event_proto_msgTypes[34]
+	mi := &file_event_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6647,7 +6702,7 @@ func (x *GpuTop) String() string {
 func (*GpuTop) ProtoMessage() {}
 
 func (x *GpuTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[34]
+	mi := &file_event_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6660,7 +6715,7 @@ func (x *GpuTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
 func (*GpuTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{34}
+	return file_event_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GpuTop) GetGroup() string {
@@ -6913,7 +6968,7 @@ type GpuVerdict struct {
 
 func (x *GpuVerdict) Reset() {
 	*x = GpuVerdict{}
-	mi := &file_event_proto_msgTypes[35]
+	mi := &file_event_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6925,7 +6980,7 @@ func (x *GpuVerdict) String() string {
 func (*GpuVerdict) ProtoMessage() {}
 
 func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[35]
+	mi := &file_event_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6938,7 +6993,7 @@ func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuVerdict.ProtoReflect.Descriptor instead.
 func (*GpuVerdict) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{35}
+	return file_event_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GpuVerdict) GetWindowMicros() uint64 {
@@ -7046,7 +7101,7 @@ type GpuShares struct {
 
 func (x *GpuShares) Reset() {
 	*x = GpuShares{}
-	mi := &file_event_proto_msgTypes[36]
+	mi := &file_event_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7058,7 +7113,7 @@ func (x *GpuShares) String() string {
 func (*GpuShares) ProtoMessage() {}
 
 func (x *GpuShares) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[36]
+	mi := &file_event_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7071,7 +7126,7 @@ func (x *GpuShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuShares.ProtoReflect.Descriptor instead.
 func (*GpuShares) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{36}
+	return file_event_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GpuShares) GetUnknown() float64 {
@@ -7215,7 +7270,7 @@ type GpuEvidence struct {
 
 func (x *GpuEvidence) Reset() {
 	*x = GpuEvidence{}
-	mi := &file_event_proto_msgTypes[37]
+	mi := &file_event_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7227,7 +7282,7 @@ func (x *GpuEvidence) String() string {
 func (*GpuEvidence) ProtoMessage() {}
 
 func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[37]
+	mi := &file_event_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7240,7 +7295,7 @@ func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuEvidence.ProtoReflect.Descriptor instead.
 func (*GpuEvidence) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{37}
+	return file_event_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GpuEvidence) GetGpuPercent() float64 {
@@ -7540,7 +7595,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_event_proto_msgTypes[38]
+	mi := &file_event_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7552,7 +7607,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[38]
+	mi := &file_event_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7565,7 +7620,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{38}
+	return file_event_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Difference) GetWorkload() string {
@@ -7710,7 +7765,7 @@ type PodVerdict struct {
 
 func (x *PodVerdict) Reset() {
 	*x = PodVerdict{}
-	mi := &file_event_proto_msgTypes[39]
+	mi := &file_event_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7722,7 +7777,7 @@ func (x *PodVerdict) String() string {
 func (*PodVerdict) ProtoMessage() {}
 
 func (x *PodVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[39]
+	mi := &file_event_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7735,7 +7790,7 @@ func (x *PodVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodVerdict.ProtoReflect.Descriptor instead.
 func (*PodVerdict) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{39}
+	return file_event_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PodVerdict) GetWindowMicros() uint64 {
@@ -7888,7 +7943,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_event_proto_msgTypes[40]
+	mi := &file_event_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7900,7 +7955,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[40]
+	mi := &file_event_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7913,7 +7968,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{40}
+	return file_event_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PodState) GetNotStarted() string {
@@ -8007,7 +8062,7 @@ type ServiceState struct {
 
 func (x *ServiceState) Reset() {
 	*x = ServiceState{}
-	mi := &file_event_proto_msgTypes[41]
+	mi := &file_event_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8019,7 +8074,7 @@ func (x *ServiceState) String() string {
 func (*ServiceState) ProtoMessage() {}
 
 func (x *ServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[41]
+	mi := &file_event_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8032,7 +8087,7 @@ func (x *ServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceState.ProtoReflect.Descriptor instead.
 func (*ServiceState) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{41}
+	return file_event_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ServiceState) GetName() string {
@@ -8121,7 +8176,7 @@ type PodEvidence struct {
 
 func (x *PodEvidence) Reset() {
 	*x = PodEvidence{}
-	mi := &file_event_proto_msgTypes[42]
+	mi := &file_event_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8133,7 +8188,7 @@ func (x *PodEvidence) String() string {
 func (*PodEvidence) ProtoMessage() {}
 
 func (x *PodEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[42]
+	mi := &file_event_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8146,7 +8201,7 @@ func (x *PodEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodEvidence.ProtoReflect.Descriptor instead.
 func (*PodEvidence) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{42}
+	return file_event_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PodEvidence) GetCpuMillis() float64 {
@@ -8460,7 +8515,7 @@ type Packet struct {
 
 func (x *Packet) Reset() {
 	*x = Packet{}
-	mi := &file_event_proto_msgTypes[43]
+	mi := &file_event_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8472,7 +8527,7 @@ func (x *Packet) String() string {
 func (*Packet) ProtoMessage() {}
 
 func (x *Packet) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[43]
+	mi := &file_event_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8485,7 +8540,7 @@ func (x *Packet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Packet.ProtoReflect.Descriptor instead.
 func (*Packet) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{43}
+	return file_event_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Packet) GetDirection() PacketDirection {
@@ -8926,7 +8981,7 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos\"\xa2\x03\n" +
+	"_p99_nanos\"\xdd\x03\n" +
 	"\tResources\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x0finterval_micros\x18\x02 \x01(\x04H\x00R\x0eintervalMicros\x88\x01\x01\x12-\n" +
@@ -8935,7 +8990,8 @@ const file_event_proto_rawDesc = "" +
 	"\x06memory\x18\x05 \x01(\v2\x1e.orb8.event.v1.ResourcesMemoryR\x06memory\x12<\n" +
 	"\bpressure\x18\x06 \x01(\v2 .orb8.event.v1.ResourcesPressureR\bpressure\x12*\n" +
 	"\x02io\x18\a \x01(\v2\x1a.orb8.event.v1.ResourcesIOR\x02io\x123\n" +
-	"\x05locks\x18\b \x01(\v2\x1d.orb8.event.v1.ResourcesLocksR\x05locksB\x12\n" +
+	"\x05locks\x18\b \x01(\v2\x1d.orb8.event.v1.ResourcesLocksR\x05locks\x129\n" +
+	"\anetwork\x18\t \x01(\v2\x1f.orb8.event.v1.ResourcesNetworkR\anetworkB\x12\n" +
 	"\x10_interval_micros\"\xd0\x03\n" +
 	"\fResourcesCPU\x12\x1b\n" +
 	"\x06micros\x18\x01 \x01(\x04H\x00R\x06micros\x88\x01\x01\x12\x1b\n" +
@@ -8974,7 +9030,10 @@ const file_event_proto_rawDesc = "" +
 	"\awaiters\x18\x02 \x01(\x01H\x01R\awaiters\x88\x01\x01B\x10\n" +
 	"\x0e_waited_microsB\n" +
 	"\n" +
-	"\b_waiters\"\xc1\x02\n" +
+	"\b_waiters\"W\n" +
+	"\x10ResourcesNetwork\x12.\n" +
+	"\x10listen_overflows\x18\x01 \x01(\x04H\x00R\x0flistenOverflows\x88\x01\x01B\x13\n" +
+	"\x11_listen_overflows\"\xc1\x02\n" +
 	"\x0fResourcesMemory\x12\x19\n" +
 	"\x05bytes\x18\x01 \x01(\x04H\x00R\x05bytes\x88\x01\x01\x12/\n" +
 	"\x11working_set_bytes\x18\x02 \x01(\x04H\x01R\x0fworkingSetBytes\x88\x01\x01\x12$\n" +
@@ -9816,7 +9875,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 27)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -9868,27 +9927,28 @@ var file_event_proto_goTypes = []any{
 	(*ResourcesCPU)(nil),      // 47: orb8.event.v1.ResourcesCPU
 	(*ResourcesRunQueue)(nil), // 48: orb8.event.v1.ResourcesRunQueue
 	(*ResourcesLocks)(nil),    // 49: orb8.event.v1.ResourcesLocks
-	(*ResourcesMemory)(nil),   // 50: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 51: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 52: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 53: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 54: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 55: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 56: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 57: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 58: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 59: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 60: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 61: orb8.event.v1.GpuTop
-	(*GpuVerdict)(nil),        // 62: orb8.event.v1.GpuVerdict
-	(*GpuShares)(nil),         // 63: orb8.event.v1.GpuShares
-	(*GpuEvidence)(nil),       // 64: orb8.event.v1.GpuEvidence
-	(*Difference)(nil),        // 65: orb8.event.v1.Difference
-	(*PodVerdict)(nil),        // 66: orb8.event.v1.PodVerdict
-	(*PodState)(nil),          // 67: orb8.event.v1.PodState
-	(*ServiceState)(nil),      // 68: orb8.event.v1.ServiceState
-	(*PodEvidence)(nil),       // 69: orb8.event.v1.PodEvidence
-	(*Packet)(nil),            // 70: orb8.event.v1.Packet
+	(*ResourcesNetwork)(nil),  // 50: orb8.event.v1.ResourcesNetwork
+	(*ResourcesMemory)(nil),   // 51: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 52: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 53: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 54: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 55: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 56: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 57: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 58: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 59: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 60: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 61: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 62: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 63: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 64: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 65: orb8.event.v1.GpuEvidence
+	(*Difference)(nil),        // 66: orb8.event.v1.Difference
+	(*PodVerdict)(nil),        // 67: orb8.event.v1.PodVerdict
+	(*PodState)(nil),          // 68: orb8.event.v1.PodState
+	(*ServiceState)(nil),      // 69: orb8.event.v1.ServiceState
+	(*PodEvidence)(nil),       // 70: orb8.event.v1.PodEvidence
+	(*Packet)(nil),            // 71: orb8.event.v1.Packet
 }
 var file_event_proto_depIdxs = []int32{
 	28, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
@@ -9904,16 +9964,16 @@ var file_event_proto_depIdxs = []int32{
 	42, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
 	44, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
 	45, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	53, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	61, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	62, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	54, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	62, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	63, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
 	33, // 16: orb8.event.v1.Event.signal:type_name -> orb8.event.v1.Signal
 	43, // 17: orb8.event.v1.Event.flow_sum:type_name -> orb8.event.v1.FlowSum
-	66, // 18: orb8.event.v1.Event.pod_verdict:type_name -> orb8.event.v1.PodVerdict
-	65, // 19: orb8.event.v1.Event.difference:type_name -> orb8.event.v1.Difference
-	67, // 20: orb8.event.v1.Event.pod_state:type_name -> orb8.event.v1.PodState
-	70, // 21: orb8.event.v1.Event.packet:type_name -> orb8.event.v1.Packet
-	68, // 22: orb8.event.v1.Event.service_state:type_name -> orb8.event.v1.ServiceState
+	67, // 18: orb8.event.v1.Event.pod_verdict:type_name -> orb8.event.v1.PodVerdict
+	66, // 19: orb8.event.v1.Event.difference:type_name -> orb8.event.v1.Difference
+	68, // 20: orb8.event.v1.Event.pod_state:type_name -> orb8.event.v1.PodState
+	71, // 21: orb8.event.v1.Event.packet:type_name -> orb8.event.v1.Packet
+	69, // 22: orb8.event.v1.Event.service_state:type_name -> orb8.event.v1.ServiceState
 	9,  // 23: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
 	10, // 24: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
 	12, // 25: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
@@ -9958,41 +10018,42 @@ var file_event_proto_depIdxs = []int32{
 	34, // 64: orb8.event.v1.FlowSum.dst:type_name -> orb8.event.v1.Endpoint
 	47, // 65: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
 	48, // 66: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	50, // 67: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	51, // 68: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	52, // 69: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	51, // 67: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	52, // 68: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	53, // 69: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
 	49, // 70: orb8.event.v1.Resources.locks:type_name -> orb8.event.v1.ResourcesLocks
-	17, // 71: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
-	54, // 72: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	55, // 73: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	56, // 74: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	57, // 75: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	58, // 76: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	59, // 77: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	16, // 78: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	60, // 79: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	18, // 80: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
-	19, // 81: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.Confidence
-	18, // 82: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
-	63, // 83: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
-	64, // 84: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
-	20, // 85: orb8.event.v1.Difference.change:type_name -> orb8.event.v1.DifferenceChange
-	21, // 86: orb8.event.v1.Difference.certainty:type_name -> orb8.event.v1.Certainty
-	22, // 87: orb8.event.v1.Difference.topic:type_name -> orb8.event.v1.DifferenceTopic
-	9,  // 88: orb8.event.v1.Difference.protocol:type_name -> orb8.event.v1.Protocol
-	23, // 89: orb8.event.v1.Difference.measure:type_name -> orb8.event.v1.DifferenceMeasure
-	24, // 90: orb8.event.v1.Difference.unit:type_name -> orb8.event.v1.DifferenceUnit
-	25, // 91: orb8.event.v1.PodVerdict.verdict:type_name -> orb8.event.v1.PodCause
-	19, // 92: orb8.event.v1.PodVerdict.confidence:type_name -> orb8.event.v1.Confidence
-	25, // 93: orb8.event.v1.PodVerdict.second:type_name -> orb8.event.v1.PodCause
-	69, // 94: orb8.event.v1.PodVerdict.evidence:type_name -> orb8.event.v1.PodEvidence
-	25, // 95: orb8.event.v1.PodVerdict.root_cause:type_name -> orb8.event.v1.PodCause
-	26, // 96: orb8.event.v1.Packet.direction:type_name -> orb8.event.v1.PacketDirection
-	97, // [97:97] is the sub-list for method output_type
-	97, // [97:97] is the sub-list for method input_type
-	97, // [97:97] is the sub-list for extension type_name
-	97, // [97:97] is the sub-list for extension extendee
-	0,  // [0:97] is the sub-list for field type_name
+	50, // 71: orb8.event.v1.Resources.network:type_name -> orb8.event.v1.ResourcesNetwork
+	17, // 72: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
+	55, // 73: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	56, // 74: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	57, // 75: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	58, // 76: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	59, // 77: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	60, // 78: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	16, // 79: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	61, // 80: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	18, // 81: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	19, // 82: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.Confidence
+	18, // 83: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	64, // 84: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	65, // 85: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	20, // 86: orb8.event.v1.Difference.change:type_name -> orb8.event.v1.DifferenceChange
+	21, // 87: orb8.event.v1.Difference.certainty:type_name -> orb8.event.v1.Certainty
+	22, // 88: orb8.event.v1.Difference.topic:type_name -> orb8.event.v1.DifferenceTopic
+	9,  // 89: orb8.event.v1.Difference.protocol:type_name -> orb8.event.v1.Protocol
+	23, // 90: orb8.event.v1.Difference.measure:type_name -> orb8.event.v1.DifferenceMeasure
+	24, // 91: orb8.event.v1.Difference.unit:type_name -> orb8.event.v1.DifferenceUnit
+	25, // 92: orb8.event.v1.PodVerdict.verdict:type_name -> orb8.event.v1.PodCause
+	19, // 93: orb8.event.v1.PodVerdict.confidence:type_name -> orb8.event.v1.Confidence
+	25, // 94: orb8.event.v1.PodVerdict.second:type_name -> orb8.event.v1.PodCause
+	70, // 95: orb8.event.v1.PodVerdict.evidence:type_name -> orb8.event.v1.PodEvidence
+	25, // 96: orb8.event.v1.PodVerdict.root_cause:type_name -> orb8.event.v1.PodCause
+	26, // 97: orb8.event.v1.Packet.direction:type_name -> orb8.event.v1.PacketDirection
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	98, // [98:98] is the sub-list for extension extendee
+	0,  // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -10054,18 +10115,19 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[33].OneofWrappers = []any{}
 	file_event_proto_msgTypes[34].OneofWrappers = []any{}
 	file_event_proto_msgTypes[35].OneofWrappers = []any{}
-	file_event_proto_msgTypes[37].OneofWrappers = []any{}
+	file_event_proto_msgTypes[36].OneofWrappers = []any{}
 	file_event_proto_msgTypes[38].OneofWrappers = []any{}
 	file_event_proto_msgTypes[39].OneofWrappers = []any{}
 	file_event_proto_msgTypes[40].OneofWrappers = []any{}
-	file_event_proto_msgTypes[42].OneofWrappers = []any{}
+	file_event_proto_msgTypes[41].OneofWrappers = []any{}
+	file_event_proto_msgTypes[43].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      27,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2838,6 +2838,16 @@ func (m *Resources) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Network != nil {
+		size, err := m.Network.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x4a
+	}
 	if m.Locks != nil {
 		size, err := m.Locks.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -3082,6 +3092,44 @@ func (m *ResourcesLocks) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	}
 	if m.WaitedMicros != nil {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.WaitedMicros))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *ResourcesNetwork) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *ResourcesNetwork) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *ResourcesNetwork) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.ListenOverflows != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.ListenOverflows))
 		i--
 		dAtA[i] = 0x8
 	}
@@ -7051,6 +7099,10 @@ func (m *Resources) SizeVT() (n int) {
 		l = m.Locks.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Network != nil {
+		l = m.Network.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -7125,6 +7177,19 @@ func (m *ResourcesLocks) SizeVT() (n int) {
 	}
 	if m.Waiters != nil {
 		n += 9
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *ResourcesNetwork) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ListenOverflows != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.ListenOverflows))
 	}
 	n += len(m.unknownFields)
 	return n

@@ -221,5 +221,10 @@ var resourcesColumns = concat(
 		amount((*Resources).GetIo, "io.writeP99Nanos", "WRITE-P99", Nanos, 8, InTable|InWide|InJSON,
 			"99 % of the interval's writes took no longer, ns.",
 			func(i *ResourcesIO) *uint64 { return i.WriteP99Nanos }),
+
+		amount((*Resources).GetNetwork, "network.listenOverflows", "ACCEPTQ-FULL", Count, 12, InWide|InJSON,
+			"Packets of clients for which the accept queue of a listener in the pod had no room, since the pod began; "+
+				"null for pods in the node's network.",
+			func(n *ResourcesNetwork) *uint64 { return n.ListenOverflows }),
 	},
 )

@@ -57,6 +57,7 @@ type usage struct {
 	cpuSome                         *uint64 // µs, as all pressure
 	memorySome, memoryFull          *uint64
 	ioSome, ioFull                  *uint64
+	listenOverflows                 *uint64
 }
 
 // maxFile bounds the size of a file, in bytes: memory.stat has some KB, whatever a container does.

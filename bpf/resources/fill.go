@@ -59,6 +59,10 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, waited *waits, io 
 		r.Locks = &event.ResourcesLocks{Waiters: &waiters, WaitedMicros: ptr(uint64(k.lockMicros))}
 	}
 
+	if u.listenOverflows != nil {
+		r.Network = &event.ResourcesNetwork{ListenOverflows: u.listenOverflows}
+	}
+
 	if k.block != 0 {
 		reads, writes := &io.Ways[0], &io.Ways[1]
 		r.Io = &event.ResourcesIO{

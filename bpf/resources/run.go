@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/cilium/ebpf"
 
@@ -69,6 +70,7 @@ type watcher struct {
 	seed    maphash.Seed
 	reading uint64
 	node    nodeCPU
+	listen  listenReader
 	perCPU  []objectTaskWaits
 
 	ev event.Event
@@ -76,7 +78,8 @@ type watcher struct {
 }
 
 func newWatcher(p *Probe, sink bpf.Sink) *watcher {
-	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed()}
+	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed(),
+		listen: newListenReader("/proc")}
 	w.ev.Kind = &event.Event_Resources{Resources: &w.r}
 	return w
 }
@@ -114,6 +117,7 @@ func (w *watcher) readContainer(c Container, now uint64) error {
 	if err != nil {
 		return err
 	}
+	u.listenOverflows = w.listen.read(filepath.Join(w.tree.v2, c.Path))
 	k := w.known[c.Cgroup]
 	first := k == nil
 	if first {

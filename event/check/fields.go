@@ -538,6 +538,11 @@ func checkResources(m *event.Resources, latest uint64) *Error {
 			return err
 		}
 	}
+	if m.Network != nil {
+		if err := checkResourcesNetwork(m.Network, latest); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -900,6 +905,13 @@ func checkResourcesLocks(m *event.ResourcesLocks, latest uint64) *Error {
 	}
 	if m.Waiters != nil && !(*m.Waiters >= 0 && *m.Waiters <= 9007199254740992) {
 		return notNumber("resourcesLocks.waiters", *m.Waiters)
+	}
+	return nil
+}
+
+func checkResourcesNetwork(m *event.ResourcesNetwork, latest uint64) *Error {
+	if m.ListenOverflows != nil && *m.ListenOverflows > 4611686018427387904 {
+		return tooLarge("resourcesNetwork.listenOverflows", *m.ListenOverflows, 4611686018427387904)
 	}
 	return nil
 }

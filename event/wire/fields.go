@@ -999,6 +999,12 @@ func (d *Decoder) decodeResources(b []byte, m *event.Resources, p *slotResources
 				m.Locks = &q.m
 			}
 			d.decodeResourcesLocks(value, m.Locks, q)
+		case 9<<3 | 2: // network
+			q := &slotResourcesNetwork{}
+			if m.Network == nil {
+				m.Network = &q.m
+			}
+			d.decodeResourcesNetwork(value, m.Network, q)
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}
@@ -2230,6 +2236,29 @@ func (d *Decoder) decodeResourcesLocks(b []byte, m *event.ResourcesLocks, p *slo
 		case 2<<3 | 1: // waiters
 			p.ofWaiters = math.Float64frombits(number)
 			m.Waiters = &p.ofWaiters
+		default:
+			addUnknown(m, b[:len(b)-len(rest)])
+		}
+		b = rest
+	}
+}
+
+// slotResourcesNetwork is the memory of one ResourcesNetwork.
+type slotResourcesNetwork struct {
+	m                 event.ResourcesNetwork
+	ofListenOverflows uint64
+}
+
+func (d *Decoder) decodeResourcesNetwork(b []byte, m *event.ResourcesNetwork, p *slotResourcesNetwork) {
+	for len(b) > 0 {
+		tag, number, _, rest := next(b)
+		switch tag {
+		case malformed:
+			d.fail(errMalformed)
+			return
+		case 1<<3 | 0: // listen_overflows
+			p.ofListenOverflows = number
+			m.ListenOverflows = &p.ofListenOverflows
 		default:
 			addUnknown(m, b[:len(b)-len(rest)])
 		}

@@ -229,6 +229,9 @@ func isTextResources(m *event.Resources) bool {
 	if m.Locks != nil && !isTextResourcesLocks(m.Locks) {
 		return false
 	}
+	if m.Network != nil && !isTextResourcesNetwork(m.Network) {
+		return false
+	}
 	return true
 }
 
@@ -548,6 +551,10 @@ func isTextResourcesIO(m *event.ResourcesIO) bool {
 }
 
 func isTextResourcesLocks(m *event.ResourcesLocks) bool {
+	return true
+}
+
+func isTextResourcesNetwork(m *event.ResourcesNetwork) bool {
 	return true
 }
 
