@@ -122,7 +122,7 @@ func (w *Watch) addConnections(e *event.PodEvidence, p *pod) {
 		e.Segments, e.Retransmits = &sum.segments, &sum.retransmits
 	}
 	if w.sources["drop"] {
-		notAccepted := p.notAccepted
+		notAccepted := p.overflows()
 		e.PolicyDrops, e.QueueDrops = &sum.policyDrops, &notAccepted
 	}
 }

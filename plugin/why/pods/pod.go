@@ -57,7 +57,7 @@ const (
 )
 
 // counters are the cumulative numbers of a container.
-type counters struct{ delay, runs, ioRequests, ioMicros, ooms slots.Counter }
+type counters struct{ delay, runs, ioRequests, ioMicros, ooms, overflows slots.Counter }
 
 // container is what is known of a container's use of the node.
 type container struct {
@@ -68,12 +68,12 @@ type container struct {
 	cpuLimit, memoryLimit *uint64
 	memory                uint64 // the largest working set, bytes
 	// in the window
-	requests, requestMicros, oomKills uint64
+	requests, requestMicros, oomKills, notAccepted uint64
 }
 
 func (c *container) restart() {
 	c.series.Clear()
-	c.memory, c.requests, c.requestMicros, c.oomKills = 0, 0, 0, 0
+	c.memory, c.requests, c.requestMicros, c.oomKills, c.notAccepted = 0, 0, 0, 0, 0
 }
 
 // onResources takes a sample of a container.
@@ -137,6 +137,9 @@ func (c *container) count(n *node, at uint64, r *event.Resources) {
 	if m := r.GetMemory(); m != nil {
 		c.ooms = slots.CounterOf(m.OomKills)
 	}
+	if n := r.GetNetwork(); n != nil {
+		c.overflows = slots.CounterOf(n.ListenOverflows)
+	}
 	c.at = at
 	if since == 0 {
 		return
@@ -155,5 +158,8 @@ func (c *container) count(n *node, at uint64, r *event.Resources) {
 	}
 	if grown, ok := c.ooms.Growth(last.ooms); ok {
 		c.oomKills += grown
+	}
+	if grown, ok := c.overflows.Growth(last.overflows); ok {
+		c.notAccepted += grown
 	}
 }

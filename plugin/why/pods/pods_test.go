@@ -24,6 +24,7 @@ type sample struct {
 	ooms, cache                                     uint64
 	lockWaiters                                     float64
 	node                                            uint64 // 0: not known
+	overflows                                       uint64 // a second; 0: not known
 }
 
 // world makes the events of a pod.
@@ -65,6 +66,9 @@ func (w *world) uses(s sample) *world {
 		}
 		if i > window/2 {
 			r.Memory.OomKills = proto.Uint64(s.ooms)
+		}
+		if s.overflows > 0 {
+			r.Network = &event.ResourcesNetwork{ListenOverflows: proto.Uint64(1000 + s.overflows*uint64(i))}
 		}
 		w.add(i, &event.Event{Kind: &event.Event_Resources{Resources: r}})
 	}
@@ -338,6 +342,9 @@ func TestVerdicts_NameTheCause(t *testing.T) {
 		"a full queue": {world: new(world).uses(calm).connects(end(1, 8080), event.TCPOutcome_TCP_OUTCOME_ACCEPTED,
 			func(_ int, x *event.Tcp) { x.Observed = event.Side_SIDE_DST }).
 			drops("TCP_LISTEN_OVERFLOW", event.Side_SIDE_DST, end(1, 8080)), want: backlogFull},
+		"a full queue, by its counter": {world: new(world).uses(sample{millis: 20, memory: calm.memory, overflows: 3}).
+			connects(end(1, 8080), event.TCPOutcome_TCP_OUTCOME_ACCEPTED,
+				func(_ int, x *event.Tcp) { x.Observed = event.Side_SIDE_DST }), want: backlogFull},
 		"losses": {world: new(world).uses(calm).sends("f1", end(7, 80), 100, 2).sends("f2", end(8, 80), 100, 0),
 			want: packetLoss, peer: "10.0.0.7:80"},
 		"a slow peer": {world: new(world).uses(calm).waits("f1", end(7, 80), 300_000).waits("f2", end(8, 80), 900),

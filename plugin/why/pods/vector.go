@@ -224,7 +224,8 @@ func (w *Watch) whole(p *pod, v []float64, seconds float64) {
 		raise(sigResponse, median)
 		raise(sigResponseWait, x.responses.waiting(seconds))
 	}
-	raise(sigNotAccepted, share(p.notAccepted, p.notAccepted+p.accepted, minAttempts))
+	notAccepted := p.overflows()
+	raise(sigNotAccepted, share(notAccepted, notAccepted+p.accepted, minAttempts))
 	if p.crashedBefore() {
 		v[sigMissing], v[sigDenied] = nan, nan
 	}
@@ -252,6 +253,15 @@ func (w *Watch) whole(p *pod, v []float64, seconds float64) {
 		raise(sigMissing, 0) // nothing ended for want of a file
 		raise(sigDenied, 0)
 	}
+}
+
+// overflows is how many packets of clients found no room in the accept queue of a listener: by the counter of the pod's
+// network, which all of its containers report, or by the drops of which the kernel gives this reason, if they are more.
+func (p *pod) overflows() (n uint64) {
+	for _, c := range p.containers {
+		n = max(n, c.notAccepted)
+	}
+	return max(n, p.notAccepted)
 }
 
 // crashedBefore reports whether a container of the pod has crashed lately, and not in the window: what it failed on was
