@@ -29,8 +29,8 @@ root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
 chmod 755 "$root" # it becomes /, which other users have to get through
 
 # The machine's first process stays the host's. Nodes look for a GPU's driver in its root, so tests put their drivers
-# where they are at the same path in both roots.
-tmp=$root.tmp
+# where they are at the same path in both roots. It is not below /var, on which test-cluster puts an overlay.
+tmp=/mnt/${root##*/}.tmp
 mkdir -m 1777 "$tmp"
 
 cleanup() {
