@@ -29,8 +29,9 @@ root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
 chmod 755 "$root" # it becomes /, which other users have to get through
 
 # The machine's first process stays the host's. Nodes look for a GPU's driver in its root, so tests put their drivers
-# where they are at the same path in both roots. It is not below /var, on which test-cluster puts an overlay.
-tmp=/mnt/${root##*/}.tmp
+# where they are at the same path in both roots: not below /var, on which test-cluster puts an overlay, and at a short
+# path, since that of a socket has at most 107 bytes.
+tmp=/mnt/${root##*.}
 mkdir -m 1777 "$tmp"
 
 cleanup() {
