@@ -71,3 +71,33 @@ func columnsJSON(ev *event.Event) string {
 	b.WriteByte('}')
 	return b.String()
 }
+
+// TestColumns_OfNegativeNumbersAreSigned: the schema gives the others a minimum of 0.
+func TestColumns_OfNegativeNumbersAreSigned(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	signed := map[string]bool{}
+	for range 20 {
+		in := make([]byte, 2000)
+		for i := range in {
+			in[i] = byte(r.Uint32())
+		}
+		for _, ev := range eventtest.Events(in, time.Unix(1764000000, 0)) {
+			kind := event.KindOf(ev)
+			if kind == nil {
+				continue
+			}
+			for _, c := range kind.Columns {
+				if c.Get == nil || c.Get(ev).Kind() != event.IntValue {
+					continue
+				}
+				signed[kind.Name+"."+c.Name] = true
+				if c.Type != event.Signed {
+					t.Errorf("column %s of %s may be negative, and its type says that it is not", c.Name, kind.Name)
+				}
+			}
+		}
+	}
+	if !signed["signal.code"] || !signed["syscall.result"] {
+		t.Errorf("columns with negative numbers: %v", signed)
+	}
+}

@@ -68,7 +68,7 @@ var signalColumns = concat(
 			Get: func(ev *Event) Value { return String(ev.GetSignal().GetOrigin().Word()) },
 		},
 		{
-			Name: "code", Header: "CODE", Type: Number, Outputs: InWide | InJSON,
+			Name: "code", Header: "CODE", Type: Signed, Outputs: InWide | InJSON,
 			Doc: "si_code of sigaction(2): 0 kill, -1 sigqueue, -6 tgkill; null where the kernel sent it without.",
 			Get: func(ev *Event) Value {
 				if s := ev.GetSignal(); s != nil && s.Code != nil {
