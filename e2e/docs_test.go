@@ -111,6 +111,11 @@ const streamTimeout = 40 * time.Second
 
 func isStreaming(output string) bool { return strings.Contains(output, " streaming\n") }
 
+// allStream reports whether the tracers that were started stream: a pod may have come to a node that had none.
+func allStream(output string) bool {
+	return strings.LastIndex(output, " streaming\n") >= strings.LastIndex(output, ": starting the container")
+}
+
 // execution executes the commands of a page as a reader with a shell in the root of the repository.
 type execution struct {
 	env  *kit.Env
@@ -165,7 +170,7 @@ func (x *execution) finish(t *testing.T, r *running) {
 		before := s.Output[:slices.Index(s.Output, "^C")]
 		r.shell.Await(streamTimeout, func(output string) bool {
 			missing, _ := console.Compare(before, r.printed(output))
-			return len(missing) == 0
+			return len(missing) == 0 && allStream(output)
 		})
 		if updatePages() {
 			time.Sleep(2 * time.Second) // what the page does not show yet comes, too
