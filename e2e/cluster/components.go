@@ -59,7 +59,7 @@ func (c *cluster) components() []*component {
 			"--authentication-kubeconfig=" + c.kubeconfig("kube-controller-manager"), "--authorization-kubeconfig=" +
 				c.kubeconfig("kube-controller-manager"),
 			"--use-service-account-credentials", "--service-account-private-key-file=" + key("service-account.key"),
-			"--root-ca-file=" + key("ca.crt"),
+			"--root-ca-file=" + key("ca.crt"), "--flex-volume-plugin-dir=" + c.path("volume-plugins"),
 			"--leader-elect=false", "--secure-port=0",
 		}},
 		{"kube-scheduler", nil, []string{

@@ -17,7 +17,7 @@ for d in etc opt usr var; do
 done
 mount -t tmpfs tmpfs /run
 # Remove the files of an earlier cluster or another kubelet, and mount's own.
-rm -rf /run/mount /var/lib/kubelet /var/lib/cni /var/log/containers
+rm -rf /run/mount /var/lib/kubelet /var/lib/cni /var/log/containers /usr/libexec/kubernetes
 ip link set lo up
 # No exec: process 1 has to reap daemons that outlive their parents.
 status=0
