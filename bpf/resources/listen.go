@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-
-	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 // overflows is the counter of /proc/PID/net/netstat, by its group and its name.
@@ -42,13 +40,8 @@ func (l *listenReader) read(dir string) *uint64 {
 	if l.node == 0 {
 		return nil
 	}
-	procs, err := rootfs.ReadKernelFile(filepath.Join(dir, "cgroup.procs"), maxProcs)
-	if err != nil {
-		return nil
-	}
-	first, _, _ := bytes.Cut(procs, []byte{'\n'})
-	pid, err := strconv.ParseUint(string(first), 10, 32)
-	if err != nil || pid == 0 { // 0: of another PID namespace
+	pid, ok := firstProcess(filepath.Join(dir, "cgroup.procs"))
+	if !ok {
 		return nil
 	}
 	f, err := os.Open(fmt.Sprintf("%s/%d/net/netstat", l.proc, pid))
@@ -70,9 +63,22 @@ func (l *listenReader) read(dir string) *uint64 {
 	return l.parse(l.buf[:n])
 }
 
-// maxProcs bounds what is read of a list of processes: the first one is enough, but a container with more than this
-// many bytes of them has no counter.
-const maxProcs = 1 << 20
+// firstProcess reads the first process of a list. A container decides how long that is, so no more is read.
+func firstProcess(file string) (pid uint64, ok bool) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	var line [16]byte
+	n, err := f.Read(line[:])
+	if err != nil {
+		return 0, false
+	}
+	first, _, whole := bytes.Cut(line[:n], []byte{'\n'})
+	pid, err = strconv.ParseUint(string(first), 10, 32)
+	return pid, whole && err == nil && pid != 0 // 0: of another PID namespace
+}
 
 // parse finds the counter. A group is a line of names and a line of as many numbers, both after the group's own name.
 func (l *listenReader) parse(text []byte) *uint64 {
