@@ -12,7 +12,7 @@ import (
 // periodOptions are the flags for a time in the past, as the user gave them.
 type periodOptions struct{ since, until string }
 
-// bind adds the flags. since is the default of --since, about begins the help of both.
+// bind adds the flags. since is the default of --since, note ends the help of both.
 func (o *periodOptions) bind(flags *pflag.FlagSet, since, note string) {
 	flags.StringVar(&o.since, "since", since, "How far back (10m), or since when (2026-11-30T08:00:00Z)"+note)
 	flags.StringVar(&o.until, "until", "",

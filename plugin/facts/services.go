@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,31 +61,47 @@ func workloadOf(ctx context.Context, client kube.Interface, s pods.Service) stri
 	if err != nil || len(service.Spec.Selector) == 0 {
 		return ""
 	}
-	var all []*controller
-	some := metav1.ListOptions{Limit: maxWorkloads}
-	if list, err := client.AppsV1().Deployments(s.Namespace).List(ctx, some); err == nil {
-		for i := range list.Items {
-			o := &list.Items[i]
-			all = append(all, &controller{kind: "Deployment", meta: &o.ObjectMeta, labels: o.Spec.Template.Labels})
-		}
-	} else if c, err := controllerOf(ctx, client, "Deployment", s.Namespace, s.Name); err == nil && c != nil {
-		all = append(all, c)
-	}
-	if list, err := client.AppsV1().StatefulSets(s.Namespace).List(ctx, some); err == nil {
-		for i := range list.Items {
-			o := &list.Items[i]
-			all = append(all, &controller{kind: "StatefulSet", meta: &o.ObjectMeta, labels: o.Spec.Template.Labels})
-		}
-	} else if c, err := controllerOf(ctx, client, "StatefulSet", s.Namespace, s.Name); err == nil && c != nil {
-		all = append(all, c)
-	}
 	selector := labels.SelectorFromSet(service.Spec.Selector)
-	for _, c := range all {
-		if selector.Matches(labels.Set(c.labels)) {
-			return c.workload()
+	for _, kind := range []string{"Deployment", "StatefulSet"} {
+		all, err := controllersOf(ctx, client, kind, s.Namespace)
+		if err != nil {
+			if c, err := controllerOf(ctx, client, kind, s.Namespace, s.Name); err == nil && c != nil {
+				all = append(all, c)
+			}
+		}
+		for _, c := range all {
+			if selector.Matches(labels.Set(c.labels)) {
+				return c.workload()
+			}
 		}
 	}
 	return ""
+}
+
+// controllersOf lists the Deployments or the StatefulSets of a namespace, with their names and labels.
+func controllersOf(ctx context.Context, client kube.Interface, kind, namespace string) (all []*controller, err error) {
+	some := metav1.ListOptions{Limit: maxWorkloads}
+	add := func(meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec) {
+		all = append(all, &controller{kind: kind, meta: meta, labels: template.Labels})
+	}
+	if kind == "Deployment" {
+		list, err := client.AppsV1().Deployments(namespace).List(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			add(&list.Items[i].ObjectMeta, &list.Items[i].Spec.Template)
+		}
+		return all, nil
+	}
+	list, err := client.AppsV1().StatefulSets(namespace).List(ctx, some)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		add(&list.Items[i].ObjectMeta, &list.Items[i].Spec.Template)
+	}
+	return all, nil
 }
 
 func endpointsOf(list *discoveryv1.EndpointSliceList) (e pods.Endpoints) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,8 @@ const (
 	retried = 20 * time.Minute
 	// maxControllers bounds the requests for controllers.
 	maxControllers = 32
+	// parallelReads is how many of these are made at once.
+	parallelReads = 8
 )
 
 // controller is an object that creates pods: how many it wants, how many there are, and what they look like.
@@ -86,13 +89,23 @@ func uncreated(
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range failed[:min(len(failed), maxControllers)] {
-		c, err := controllerOf(ctx, client, e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name)
-		if err != nil {
-			return nil, err
-		}
+	failed = failed[:min(len(failed), maxControllers)]
+	controllers := make([]*controller, len(failed))
+	var reads errgroup.Group
+	reads.SetLimit(parallelReads)
+	for i, e := range failed {
+		reads.Go(func() (err error) {
+			of := &e.InvolvedObject
+			controllers[i], err = controllerOf(ctx, client, of.Kind, of.Namespace, of.Name)
+			return err
+		})
+	}
+	if err := reads.Wait(); err != nil {
+		return nil, err
+	}
+	for i, c := range controllers {
 		if c != nil && c.have < c.want && matches(c.pod()) {
-			add(c, c.missing(e.Message))
+			add(c, c.missing(failed[i].Message))
 		}
 	}
 	for _, target := range q.Names[:min(len(q.Names), maxControllers)] {

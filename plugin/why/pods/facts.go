@@ -3,6 +3,7 @@ package pods
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -47,7 +48,9 @@ func (f *Facts) Event(at time.Time) *event.Event {
 
 // onState takes what a recording keeps.
 func (w *Watch) onState(ev *event.Event, s *event.PodState) {
-	if ev.GetPod() == "" && (ev.GetWorkload() == "" || s.GetNotStarted() == "") || ev.GetNamespace() == "" {
+	// Whoever made a recording may name a workload as a pod.
+	uncreated := strings.Contains(ev.GetWorkload(), "/") && s.GetNotStarted() != ""
+	if ev.GetPod() == "" && !uncreated || ev.GetNamespace() == "" {
 		return
 	}
 	w.SetFacts(&Facts{

@@ -93,6 +93,17 @@ func TestFacts_OfAWorkloadWithoutPods(t *testing.T) {
 	}
 }
 
+// TestFacts_NamePodsAndWorkloadsApart: a recording may have the name of a pod for that of a workload.
+func TestFacts_NamePodsAndWorkloadsApart(t *testing.T) {
+	w := New(time.Second)
+	w.Add((&Facts{Namespace: "shop", Name: "web", Running: true}).Event(time.Unix(0, int64(start))))
+	w.Add((&Facts{Namespace: "shop", Workload: "web", NotStarted: "a lie"}).Event(time.Unix(0, int64(start))))
+	if rows := w.Verdicts(); len(rows) != 1 || rows[0].GetPod() != "web" ||
+		rows[0].GetPodVerdict().GetVerdict() == notStarted {
+		t.Errorf("%v", rows)
+	}
+}
+
 func TestFacts_ServicesAreBounded(t *testing.T) {
 	w := New(time.Second)
 	for i := range maxServices + 5 {
