@@ -31,8 +31,8 @@ chmod 755 "$root" # it becomes /, which other users have to get through
 # The machine's first process stays the host's. Nodes look for a GPU's driver in its root, so tests put their drivers
 # where they are at the same path in both roots: not below /var, on which test-cluster puts an overlay, and at a short
 # path, since that of a socket has at most 107 bytes.
-tmp=/mnt/${root##*.}
-mkdir -m 1777 "$tmp"
+tmp=$(mktemp -d /mnt/XXXXXX)
+chmod 1777 "$tmp"
 
 cleanup() {
 	rm -rf --one-file-system "$tmp"
